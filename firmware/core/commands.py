@@ -1,0 +1,62 @@
+"""Decides whether a command that came from the air is obeyed. Pure.
+
+What is not authentic is dropped and counted, never answered: an answer would help who forges. What is authentic
+but may not be done is refused with one fixed word. The counter is on disk before anything moves, so a command
+is never obeyed twice, not even across a power loss.
+"""
+
+import json
+
+from firmware.core.jwe import NotAuthentic, open_sealed
+
+PHASES = "RYB"
+_SKEW_S = 30     # a command issued further in the future than this shows a clock that is wrong
+
+
+class Gate:
+    """The gate of one house. `dropped` counts what was not authentic, by kind."""
+
+    def __init__(self, hal, store, house_id, kid, key):
+        self._hal = hal
+        self._store = store
+        self._house = house_id
+        self._kid = kid
+        self._key = key
+        self.dropped = {}
+
+    @property
+    def counter(self):
+        return self._store.get("counter", 0)
+
+    def read(self, payload):
+        """Open a command. Returns its dict, or None where it is not authentic."""
+        try:
+            command = json.loads(open_sealed(self._hal, self._key, self._kid, "cmd", payload))
+            for name in ("cmd", "id", "house", "counter", "issued", "expires"):
+                if name not in command:
+                    raise NotAuthentic("keys")
+        except NotAuthentic as error:
+            return self._drop(str(error))
+        except (ValueError, TypeError):
+            return self._drop("json")
+        return command
+
+    def refusal(self, command):
+        """Why an authentic command is refused, a fixed word, or "". Takes the counter where it is not."""
+        now = self._hal.unix_time()
+        if command["house"] != self._house:
+            return "wrong-house"
+        if command["cmd"] not in ("switch", "query"):
+            return "bad-command"
+        if now is None:
+            return "clock-unset"
+        if command["counter"] <= self.counter:
+            return "old-counter"
+        if now > command["expires"] or command["issued"] > now + _SKEW_S:
+            return "expired"
+        self._store.put("counter", command["counter"])
+        return ""
+
+    def _drop(self, kind):
+        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+        return None
