@@ -89,9 +89,16 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One move that was looked at: what it would do, and `veto`, the rule that forbids it ("" if none)."""
+    """One move that was looked at: its gain net of its price, what it would do, and the rule that forbids it.
+
+    `gain` is in the joint objective (A^2 h over the horizon), `price` what the switch and its lost PV cost on the
+    same scale; `veto` is "" where no rule forbids. `effect` is worked out for the moves that come near to being
+    made, None for the rest.
+    """
 
     move: Move
+    gain: float
+    price: float
     effect: Effect | None
     veto: str
 
