@@ -77,6 +77,11 @@ def open_readonly(path: Path, kind: Kind) -> sqlite3.Connection:
     return connection
 
 
+def create(connection: sqlite3.Connection, kind: Kind) -> None:
+    """Bring an empty database to the present schema."""
+    _migrate(connection, Path(":memory:"), kind)
+
+
 def set_aside(path: Path, at: float) -> Path:
     """Rename a broken database and its journal to `<name>.corrupt-<Unix s>`; returns the new path."""
     target = path.with_name(f"{path.name}.corrupt-{int(at)}")
