@@ -173,6 +173,10 @@ class FeederState:
         """Since the latest reading came, s monotonic; since the start where none did."""
         return self._age(self.latest(house))
 
+    def trusted_age_s(self, house: str) -> float:
+        """As `age_s`, of what a decision may come from: plain readings count only where the site accepts them."""
+        return self._trusted_age(self._houses[self._index[house]])
+
     def online(self, house: str) -> bool:
         """The last of status and sealed reading says that the node is there."""
         return self._houses[self._index[house]].online is True
@@ -203,6 +207,9 @@ class FeederState:
 
     def meter_age_s(self) -> float:
         return self._age(self._meter.latest)
+
+    def trusted_meter_age_s(self) -> float:
+        return self._trusted_age(self._meter)
 
     def usable(self, house: str) -> Held[Reading] | None:
         """The reading of `house` that a decision may rest on now, or None."""
@@ -280,6 +287,12 @@ class FeederState:
 
     def _age(self, held: Held[R] | None) -> float:
         return self._clock.monotonic() - (held.monotonic if held else self._born)
+
+    def _trusted_age(self, source: _Source[R]) -> float:
+        ages = [self._age(source.sealed)]
+        if self.settings.accept_plain_telemetry:
+            ages.append(self._age(source.plain))
+        return min(ages)
 
     def _quality(self, held: Held[R] | None) -> Quality:
         if held is None or self._age(held) > self.settings.stale_after_s:

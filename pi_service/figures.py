@@ -27,7 +27,7 @@ LIVE_V = 20.0
 class Figures:
     """The feeder at one instant. Triples are (R, Y, B). A value that cannot be had has quality B.
 
-    `neutral_computed_a`: |phasor sum of all houses|, None unless every house is fresh and its phase known;
+    `neutral_computed_a`: |phasor sum of all houses|, None unless every house's reading may be decided on;
     `neutral_mismatch_a`: how far the meter's neutral is from it (a wrong phase, a theft, a failing CT).
     """
 
@@ -46,7 +46,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class _Houses:
-    """Sums over the houses that are fresh. `quality` B where none is; `complete`: every one of them is."""
+    """Sums over the fresh houses. `quality` B where none is; `complete`: each of them may be decided on."""
 
     current: ComplexArray
     power_kw: tuple[float, float, float]
@@ -109,7 +109,7 @@ def _sum_houses(state: FeederState) -> _Houses:
     count = len(state.feeder.houses)
     current = np.zeros(count, dtype=np.complex128)
     phase = np.full(count, -1, dtype=np.int64)
-    power, fresh, ages = [0.0, 0.0, 0.0], 0, []
+    power, trusted, ages = [0.0, 0.0, 0.0], 0, []
     volts: list[list[float]] = [[], [], []]
     for index, house in enumerate(state.feeder.houses):
         held, where = state.shown(house.house_id), state.phase(house.house_id)
@@ -117,7 +117,7 @@ def _sum_houses(state: FeederState) -> _Houses:
             continue
         reading = held.reading
         where = where if where >= 0 or state.contact(house.house_id) else PHASES.index(reading.phase)
-        fresh += 1
+        trusted += state.usable(house.house_id) is held
         ages.append(state.age_s(house.house_id))
         if where < 0 or reading.voltage < LIVE_V:
             continue
@@ -128,8 +128,8 @@ def _sum_houses(state: FeederState) -> _Houses:
     means = [sum(each) / len(each) if each else None for each in volts]
     return _Houses(
         phase_sums(current, phase), (power[0], power[1], power[2]), (means[0], means[1], means[2]),
-        tuple(value for each in volts for value in each), "U" if fresh else "B",
-        max(ages) if ages else state.meter_age_s(), fresh == count,
+        tuple(value for each in volts for value in each), "U" if ages else "B",
+        max(ages) if ages else state.meter_age_s(), trusted == count,
     )
 
 
