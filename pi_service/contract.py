@@ -516,7 +516,7 @@ def _taken(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     except msgspec.ValidationError as error:
         reason = "out-of-range" if "Expected `float`" in str(error) and "`float` " in str(error) else "malformed"
         raise MessageRefused(reason, str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageRefused("malformed", str(error)) from error
     for field in message.__struct_fields__:
         value = getattr(message, field)

@@ -79,7 +79,8 @@ class Publisher:
 def _phase_views(now: Figures, houses: tuple[HouseView, ...]) -> tuple[PhaseView, PhaseView, PhaseView]:
     r, y, b = (
         PhaseView(phase, current, voltage, power, sum(house.phase == phase for house in houses))
-        for phase, current, voltage, power in zip(_LETTERS, now.current_a, now.voltage_v, now.phase_power_kw, strict=True)
+        for phase, current, voltage, power in zip(
+            _LETTERS, now.current_a, now.voltage_v, now.phase_power_kw, strict=True)
     )
     return r, y, b
 
@@ -93,7 +94,8 @@ def _house_view(house: House, state: FeederState, control: Control) -> HouseView
         id=name, pole=house.pole, phase=_contact(house, state), quality=state.quality(name), age_s=state.age_s(name),
         online=state.online(name),
         voltage_v=reading.voltage if reading else None, current_a=reading.current if reading else None,
-        power_kw=net_power(house, reading)[0] if reading else None, solar_kw=reading.solar_injection if reading else None,
+        power_kw=net_power(house, reading)[0] if reading else None,
+        solar_kw=reading.solar_injection if reading else None,
         pv_kwp=house.pv_kwp, switchable=house.switchable, critical=house.critical,
         switches_today=control.switches_today.get(name, 0),
         tag=tag[0] if tag else None, tag_id=tag[1] if tag else "", note=control.notes.get(name, ""),
