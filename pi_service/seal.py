@@ -156,7 +156,7 @@ def _read_header(segment: bytes) -> tuple[str, Kind]:
     """(kid, typ) of a protected header; a node always sends the same few, so they are remembered."""
     try:
         header = msgspec.json.decode(urlsafe_b64decode(segment), type=_SealHeader)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise MessageRefused("not-sealed", f"not a sealed envelope of this contract ({error})") from error
     return header.kid, header.typ
 
@@ -181,7 +181,7 @@ def verify_request(payload: bytes, operators: Mapping[str, OperatorKeys]) -> tup
     try:
         operator = msgspec.json.decode(urlsafe_b64decode(payload.partition(b".")[0]), type=_SignHeader).kid
         signed = jws.extract_compact(payload)
-    except (JoseError, ValueError, TypeError, msgspec.MsgspecError) as error:
+    except (JoseError, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
         raise MessageRefused("not-signed", f"not a signed request of this contract ({error})") from error
     if operator not in operators:
         raise MessageRefused("unknown-operator", f"{operator!r} is not among the operators of this site")

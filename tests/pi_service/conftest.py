@@ -20,19 +20,19 @@ NOON = 1_750_055_400.0      # 2025-06-16 12:00 in India
 REPO = Path(__file__).resolve().parents[2]
 
 
-def node_keys(house: str, epoch: int = 1) -> NodeKeys:
-    """Keys that are the same in every run."""
-    return NodeKeys(house, epoch, hashlib.sha256(f"{house}{epoch}d".encode()).digest(),
-                    hashlib.sha256(f"{house}{epoch}u".encode()).digest())
-
-
 class Field:
     """What the nodes of the small feeder send: readings, sealed or plain, with seq counting up."""
 
     def __init__(self, feeder: Feeder, clock: ManualClock) -> None:
         self.feeder, self.clock = feeder, clock
-        self.keys = {name: node_keys(name) for name in (*feeder.house_ids, METER)}
+        self.keys = {name: self.keys_of(name) for name in (*feeder.house_ids, METER)}
         self._seq: dict[str, int] = {}
+
+    @staticmethod
+    def keys_of(house: str, epoch: int = 1) -> NodeKeys:
+        """Keys that are the same in every run."""
+        return NodeKeys(house, epoch, hashlib.sha256(f"{house}{epoch}d".encode()).digest(),
+                        hashlib.sha256(f"{house}{epoch}u".encode()).digest())
 
     def reading(self, house: str, **values: object) -> Reading:
         """A reading of `house` on R, 230 V, 4 A, no sun, dated now; `values` win."""
