@@ -1,0 +1,96 @@
+"""Whether the meters prove a switch: the contact feedback, and the power that left one phase for the other.
+
+The node's own word is not evidence. Its contact feedback is one witness; the transformer's meter, which the node
+cannot touch, is the other. Power adds up over the houses of a phase, currents do not (each has its own power
+factor), so it is power that is compared. A house whose PV tripped draws more after the switch than before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+from balancer.feeder import PHASES
+from pi_service.contract import SwitchView
+from pi_service.feeder_state import FeederState, net_power
+
+_TOO_SMALL_KW = 0.4
+"""A house that draws less cannot be told from its neighbours' kettles at the meter."""
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What was seen just before a switch: the house's net power (kW), the meter's phases (kW) and neutral (A)."""
+
+    house_kw: float | None
+    phase_kw: tuple[float, float, float] | None
+    neutral_a: float | None
+
+
+class Verdict(Enum):
+    PROVEN = "proven"
+    DISPROVEN = "disproven"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The verdict and the words for the log."""
+
+    verdict: Verdict
+    words: str
+
+
+def seen_now(state: FeederState, house: str) -> Before:
+    """What the state shows of a house and the feeder now."""
+    held, meter = state.usable(house), state.fresh_meter()
+    about = next(h for h in state.feeder.houses if h.house_id == house)
+    return Before(
+        house_kw=net_power(about, held.reading)[0] if held else None,
+        phase_kw=meter.reading.power if meter else None,
+        neutral_a=meter.reading.neutral_current if meter else None,
+    )
+
+
+def judge(state: FeederState, view: SwitchView, before: Before | None, acked_at: float, over: bool) -> Proof:
+    """Judge a switch that its node acknowledged at plant time `acked_at`; `over`: no further waiting.
+
+    PROVEN needs the contact feedback of a reading that came after the ack, and the power at the meter where the
+    house is large enough to be seen and the feeder has a meter.
+    """
+    held, meter = state.usable(view.house), state.fresh_meter()
+    if held is None or held.at <= acked_at:
+        return Proof(Verdict.DISPROVEN, "no reading from the house since its ack") if over else _WAIT
+    if held.reading.relay is not None and held.reading.relay != view.to_phase:
+        return Proof(Verdict.DISPROVEN, f"the ack says {view.to_phase}, the contacts say {held.reading.relay}")
+    seen = seen_now(state, view.house)
+    if before is None or before.phase_kw is None or before.house_kw is None:
+        return Proof(Verdict.PROVEN, "by contact feedback; no meter reading from before the switch")
+    if meter is None or seen.phase_kw is None or seen.house_kw is None or meter.at <= acked_at:
+        return Proof(Verdict.PROVEN, "by contact feedback; the meter is silent") if over else _WAIT
+    return _by_power(view, before.house_kw, before.phase_kw, seen.house_kw, seen.phase_kw, over)
+
+
+def _by_power(
+    view: SwitchView, house_before: float, phase_before: tuple[float, float, float],
+    house_after: float, phase_after: tuple[float, float, float], over: bool,
+) -> Proof:
+    """Which story fits the meter better: that the house moved, or that it stayed."""
+    source, target = PHASES.index(view.from_phase), PHASES.index(view.to_phase)
+    left = phase_after[source] - phase_before[source]
+    came = phase_after[target] - phase_before[target]
+    moved = abs(left + house_before) + abs(came - house_after)
+    stayed = abs(left - (house_after - house_before)) + abs(came)
+    size = max(abs(house_before), abs(house_after))
+    if size < _TOO_SMALL_KW:
+        return Proof(Verdict.PROVEN, f"by contact feedback; {size:.2f} kW is too little to see at the meter")
+    words = f"meter: {view.from_phase} {left:+.2f} kW, {view.to_phase} {came:+.2f} kW, house {house_after:.2f} kW"
+    if moved + size / 2 <= stayed:
+        return Proof(Verdict.PROVEN, words)
+    if stayed + size / 2 <= moved:
+        return Proof(Verdict.DISPROVEN, f"the power stayed on {view.from_phase}; {words}")
+    return Proof(Verdict.PROVEN, f"by contact feedback; not clear at the meter: {words}") if over else _WAIT
+
+
+_WAIT = Proof(Verdict.OPEN, "")
