@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -84,10 +85,8 @@ def test_a_time_stamp_that_is_not_finite_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_whatever_raise_anything_but_a_refusal(payload: bytes) -> None:
-    try:
+    with contextlib.suppress(MessageRefused):
         contract.decode_reading(payload, "H001")
-    except MessageRefused:
-        pass
 
 
 @given(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255))
@@ -137,7 +136,8 @@ def test_topics_are_built_and_taken_apart_alike() -> None:
 
 @pytest.mark.parametrize("topic", [
     "", "smartphase/v1", "smartphase/v1/F1", "smartphase/v2/F1/state", "other/F1/house/H001/telemetry",
-    "smartphase/v1/F1/house/H001/secret", "smartphase/v1/F1/house/H001/telemetry/more", "smartphase/v1/F1/meter/command",
+    "smartphase/v1/F1/house/H001/secret",
+    "smartphase/v1/F1/house/H001/telemetry/more", "smartphase/v1/F1/meter/command",
 ])
 def test_a_topic_outside_the_contract_is_refused(topic: str) -> None:
     with pytest.raises(MessageRefused, match="topic"):

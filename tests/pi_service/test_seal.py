@@ -125,8 +125,8 @@ def test_what_is_no_envelope_is_refused(sealer: Sealer, payload: bytes) -> None:
 def test_an_envelope_with_parts_missing_or_empty_is_forged(sealer: Sealer, field: Any) -> None:
     header, _, iv, cipher, tag = field.seal("H001", PLAIN).split(b".")
     for parts in ((header, b"", iv, cipher), (header, b"", b"", cipher, tag), (header, b"", iv, b"", tag),
-                  (header, b"", iv, cipher, b""), (header, b"", iv, cipher, tag[:8]), (header, b"AAAA", iv, cipher, tag),
-                  (header, b"", iv, cipher, tag, b"")):
+                  (header, b"", iv, cipher, b""), (header, b"", iv, cipher, tag[:8]),
+                  (header, b"AAAA", iv, cipher, tag), (header, b"", iv, cipher, tag, b"")):
         assert refused(sealer, b".".join(parts)) == "forged"
 
 
