@@ -255,19 +255,12 @@ class FeederState:
     def pv_tripped(self) -> BoolArray:
         """(n,) the inverter is off because the house was switched: it made power before, makes none since, less
         than `pv_trip_max_s` ago, and not because the sun went: a peer produces (where there is one to ask)."""
-        now = self._clock.now()
-        producing = np.zeros(len(self._houses), dtype=bool)
-        asked = np.zeros(len(self._houses), dtype=bool)
-        for index, house in enumerate(self.feeder.houses):
-            held = self._usable(index)
-            asked[index] = house.pv_kwp > 0 and held is not None
-            producing[index] = held is not None and _makes_power(house, held.reading)
-        tripped = np.zeros(len(self._houses), dtype=bool)
-        for index, switched in sorted(self._switched.items()):
-            off = switched.producing and now - switched.at <= self.settings.pv_trip_max_s
-            peers = np.delete(asked, sorted(self._switched))
-            sun = not peers.any() or bool(producing.any())
-            tripped[index] = off and sun
+        now, tripped = self._clock.now(), np.zeros(len(self._houses), dtype=bool)
+        peers = [_makes_power(house, held.reading) for index, house in enumerate(self.feeder.houses)
+                 if house.pv_kwp > 0 and index not in self._switched and (held := self._usable(index)) is not None]
+        if any(peers) or not peers:
+            for index, switched in self._switched.items():
+                tripped[index] = switched.producing and now - switched.at <= self.settings.pv_trip_max_s
         return tripped
 
     # ---------------------------------------------------------------- inside
