@@ -7,7 +7,6 @@ answer. Deterministic, and it never sees the future: it knows what `Forecast` ha
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +32,7 @@ class PlannerSettings:
         pv_price: the same for each kWh of solar that the switch loses.
         day_price: what a move of a day plan must bring over its day.
         day_plan_hour: local hour of the plan for the day, while no PV produces yet.
+        plan_life_s: what is not done of a plan after so long is forgotten.
         most_moves: of one decision. pv_reconnect_s: how long an inverter stays off after a switch.
         least_good: share of houses with good data below which it holds.
     """
@@ -44,6 +44,7 @@ class PlannerSettings:
     pv_price: float = 2000.0
     day_price: float = 400.0
     day_plan_hour: float = 5.0
+    plan_life_s: float = 7200.0
     most_moves: int = 4
     pv_reconnect_s: float = 300.0
     least_good: float = 0.5
@@ -57,7 +58,8 @@ class Planner:
         self.settings = settings or PlannerSettings()
         self.network = network or Network(feeder)
         self.forecast = Forecast(feeder)
-        self._plan: deque[Move] = deque()
+        self._plan: tuple[Move, ...] = ()
+        self._plan_until = 0.0
         self._planned_day: int | None = None
 
     # ------------------------------------------------------------ asked by the daemon
@@ -91,14 +93,14 @@ class Planner:
         self._plan_the_day_when_due(observation, vetoes)
         planned = self._next_of_plan(observation, vetoes)
         if planned:
-            kind, moves = Kind.START_UP, planned
-            reason = f"day plan from bills and ratings, {len(planned) + len(self._plan)} moves to go"
-        else:
-            kind = Kind.LOOK_AHEAD
-            movable = np.array([not veto for veto in vetoes])
-            moves = best_step(current, observation.phase, hours, prices, movable, pairs=self.settings.most_moves >= 2)
-            reason = "worth more than its price over the next hours"
-        return self._decision(observation, kind, reason, moves, vetoes, current, hours, prices)
+            reason = f"day plan from bills and ratings, {len(self._plan)} moves to go"
+            decision = self._decision(observation, Kind.START_UP, reason, planned, vetoes, current, hours, prices)
+            if decision.moves:
+                return decision
+        movable = np.array([not veto for veto in vetoes])
+        moves = best_step(current, observation.phase, hours, prices, movable, pairs=self.settings.most_moves >= 2)
+        return self._decision(observation, Kind.LOOK_AHEAD, "worth more than its price over the next hours", moves,
+                              vetoes, current, hours, prices)
 
     # ------------------------------------------------------------ the layers
 
@@ -118,16 +120,15 @@ class Planner:
         hours = np.full(len(at), 0.25)
         price = np.full(len(self.feeder.houses), self.settings.day_price) + self._pv_price(observation)
         movable = np.array([not veto for veto in vetoes])
-        self._plan = deque(plan_day(current, observation.phase, hours, price, movable, len(vetoes)))
+        self._plan = plan_day(current, observation.phase, hours, price, movable, len(vetoes))
+        self._plan_until = observation.at + self.settings.plan_life_s
 
     def _next_of_plan(self, observation: Observation, vetoes: tuple[str, ...]) -> tuple[Move, ...]:
-        """The next moves of the day plan that still stand; the rest stays for the next decisions."""
-        moves: list[Move] = []
-        while self._plan and len(moves) < self.settings.most_moves:
-            move = self._plan.popleft()
-            if not vetoes[move.house] and observation.phase[move.house] == move.from_phase:
-                moves.append(move)
-        return tuple(moves)
+        """The next moves of the day plan; one leaves the plan when its house is seen elsewhere, all when it is old."""
+        if observation.at > self._plan_until:
+            self._plan = ()
+        self._plan = tuple(m for m in self._plan if observation.phase[m.house] in (m.from_phase, -1))
+        return tuple(m for m in self._plan if not vetoes[m.house])[: self.settings.most_moves]
 
     def _emergency(
         self, observation: Observation, overloaded: int, vetoes: tuple[str, ...], current: ComplexArray,
