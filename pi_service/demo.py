@@ -86,18 +86,24 @@ def start_demo(plan: DemoPlan) -> Iterator[RunningDemo]:
             supervisor.kill()
 
 
-async def supervise(plan: DemoPlan) -> None:
-    """Hold broker, daemon and street until standard input closes or one of them ends. Raises DemoError."""
-    folder = Path(plan.folder)
+def fresh_folder(folder: Path) -> None:
+    """Empty a demo's own folder, or make it. Raises DemoError on one that holds something else."""
     if folder.exists():
         if not (folder / _MARK).exists() and any(folder.iterdir()):
             raise DemoError(f"{folder} is not a demo's folder; name an empty one")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
+
+
+async def supervise(plan: DemoPlan) -> None:
+    """Hold broker, daemon and street until standard input closes or one of them ends. Raises DemoError."""
+    folder = Path(plan.folder)
+    fresh_folder(folder)
     async with run_broker(folder / "broker") as broker:
         wall = time.time()
-        config = create_site(folder / "site", Path(plan.feeder), OPERATORS, _config(plan, broker.name, broker.port, wall))
+        config = create_site(folder / "site", Path(plan.feeder), OPERATORS,
+                             _config(plan, broker.name, broker.port, wall))
         site, data = folder / "site", Path(config.site.data)
         daemon = await _start(folder, "daemon", ["-m", "pi_service.service", "--config",
                                                  str(site / "smartphased.toml")])
@@ -139,12 +145,12 @@ async def _until_closed(children: dict[str, asyncio.subprocess.Process], folder:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     closed = asyncio.create_task(reader.read())
-    ends = {asyncio.create_task(child.wait()): name for name, child in children.items()}
-    done, waiting = await asyncio.wait([closed, *ends], return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
+    ends = {name: asyncio.create_task(child.wait()) for name, child in children.items()}
+    await asyncio.wait([closed, *ends.values()], return_when=asyncio.FIRST_COMPLETED)
+    ended = [name for name, task in ends.items() if task.done()]
+    for task in (closed, *ends.values()):
         task.cancel()
-    for task in done - {closed}:
-        name = ends[task]
+    for name in ended:
         lines = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise DemoError(f"the {name} ended: {lines[-1] if lines else 'without a word'}; see {folder / name}.log")
 
