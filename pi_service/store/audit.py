@@ -106,8 +106,8 @@ class AuditLog(AuditReader):
 
     def _append(self, kind: str, at: float, ref: str, house: str, text: str) -> int:
         with _transaction(self._connection):
-            self._height, self._head = _insert(
-                self._connection, self._height, self._head, at, kind, ref, house, text, 0)
+            height, head = _insert(self._connection, self._height, self._head, at, kind, ref, house, text, 0)
+        self._height, self._head = height, head     # only now: a commit may be refused
         self._cache.clear()
         if not self.distrust:
             with contextlib.suppress(OSError):      # the row is on disk; the head file may lag

@@ -115,7 +115,8 @@ def _verify(connection: sqlite3.Connection, path: Path, head: Head | None, touch
             last = row.hash
         reason = _around(connection)
     except (sqlite3.Error, UnicodeError) as error:
-        return VerifyResult(False, count, last, count + 1, f"row {count + 1} cannot be read: {error}")
+        said = " ".join(str(error).split())
+        return VerifyResult(False, count, last, count + 1, f"row {count + 1} cannot be read: {said}")
     if head is None and count:
         reason = f"{head_path(path).name} is missing beside the database: a tail may have been cut"
     elif head is not None and count < head.height:
@@ -142,7 +143,7 @@ def _around(connection: sqlite3.Connection) -> str:
         if connection.execute(query).fetchall() != pristine.execute(query).fetchall():
             return "the schema was changed: the triggers that keep the log append-only may be gone"
     found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    return "" if found == "ok" else f"the rows stand, but SQLite finds the file damaged: {found}".replace("\n", " ")
+    return "" if found == "ok" else f"the rows stand, but SQLite finds the file damaged: {' '.join(found.split())}"
 
 
 def walk(connection: sqlite3.Connection) -> Iterator[Row]:

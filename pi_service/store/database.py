@@ -103,17 +103,19 @@ def is_broken(error: sqlite3.Error) -> bool:
 
 def explained(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error in one line with what to do."""
+    said = " ".join(str(error).split())
     if is_broken(error):
-        return StoreBroken(f"{path}: damaged ({error})")
+        return StoreBroken(f"{path}: damaged ({said})")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     advice = {
         sqlite3.SQLITE_FULL: "free some space on the disk",
         sqlite3.SQLITE_READONLY: "the disk is read-only: check it and remount",
         sqlite3.SQLITE_CANTOPEN: f"check the rights on {path.parent}",
         sqlite3.SQLITE_BUSY: "another program holds it: stop the second daemon",
+        sqlite3.SQLITE_CONSTRAINT: "another program wrote to it: stop the second daemon",
         sqlite3.SQLITE_IOERR: "the disk failed or is full: check it",
     }.get(code, "check the disk")
-    return StoreError(f"{path}: {error}; {advice}")
+    return StoreError(f"{path}: {said}; {advice}")
 
 
 def _migrations(kind: Kind) -> list[str]:
