@@ -26,7 +26,7 @@ from balancer.network import Network
 from balancer.score import score_day
 from balancer.study import DEFAULT_START
 from pi_service.broker import Kind, run_broker
-from pi_service.clock import ManualClock
+from pi_service.clock import ManualClock, local_day_start
 from pi_service.config import ControlSettings, StationConfig, TelemetrySettings
 from pi_service.contract import AlarmView, SwitchView
 from pi_service.site import create_site, load_site
@@ -89,7 +89,7 @@ async def run_day(
     faults: Sequence[Fault] = (), site_dir: Path | None = None, progress: Progress | None = None,
     broker_kind: Kind | None = None, config: StationConfig = STATION,
 ) -> DayResult:
-    """Live `hours` from `start` (Unix s, a local midnight: minute 0 of the profiles) and tell what happened.
+    """Live `hours` from `start` (Unix s; minute 0 of the profiles is its local midnight) and tell what happened.
 
     `site_dir` keeps keys and databases; without one they are made in a folder that is gone afterwards. Raises
     SmartPhaseError: a wrong feeder folder, a fault outside the run, a site that holds a day already, no broker.
@@ -100,6 +100,7 @@ async def run_day(
     minutes = round(hours * 60)
     if minutes < 1:
         raise SmartPhaseError(f"a day of {hours:g} hours: give at least one minute")
+    first = round((start - local_day_start(start)) / 60)
     check_faults(tuple(faults), feeder, start, start + 60.0 * minutes)
     async with AsyncExitStack() as stack:
         folder = site_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smartphase-day-")))
@@ -117,14 +118,15 @@ async def run_day(
         lockstep = Lockstep(street, pi, broker, clock, Trouble(faults, street, start), barrier)
         await lockstep.begin()
         for minute in range(minutes):
-            await lockstep.minute(minute)
+            await lockstep.minute(first + minute)
             if progress is not None:
                 progress(minute + 1, minutes)
         await lockstep.end()
-        return _result(street, profiles, pi, minutes, start, broker.name, data, time.perf_counter() - began)
+        at = (first + np.arange(minutes)) % profiles.minutes
+        return _result(street, profiles, pi, at, start, broker.name, data, time.perf_counter() - began)
 
 
-def _result(street: Street, profiles: Profiles, pi: LockstepPi, minutes: int, start: float, broker: str, data: Path,
+def _result(street: Street, profiles: Profiles, pi: LockstepPi, minutes: IntArray, start: float, broker: str, data: Path,
             elapsed_s: float) -> DayResult:
     feeder, ledger = street.feeder, street.ledger
     phase, pv, available = np.array(ledger.phase).T, np.array(ledger.pv_kw).T, np.array(ledger.pv_available_kw).T
@@ -147,12 +149,11 @@ def _result(street: Street, profiles: Profiles, pi: LockstepPi, minutes: int, st
         telemetry_db=data / "telemetry.db", elapsed_s=elapsed_s)
 
 
-def _untouched(network: Network, profiles: Profiles, initial: IntArray, minutes: int) -> dict[str, float]:
-    """The score of the same minutes with every house where it began."""
-    at = np.arange(minutes) % profiles.minutes
-    load, pv = profiles.load_kw[:, at], profiles.pv_kw[:, at]
+def _untouched(network: Network, profiles: Profiles, initial: IntArray, minutes: IntArray) -> dict[str, float]:
+    """The score of the same minutes with every house where it began; `minutes` (T,) of the profiles."""
+    load, pv = profiles.load_kw[:, minutes], profiles.pv_kw[:, minutes]
     angle = np.arccos([house.power_factor for house in network.feeder.houses])
-    phase = np.repeat(initial[:, None], minutes, axis=1)
+    phase = np.repeat(initial[:, None], len(minutes), axis=1)
     return score_day(network, phase, load, load * np.tan(angle)[:, None], pv, pv, np.zeros(len(initial), np.int64))
 
 
