@@ -126,8 +126,8 @@ async def run_day(
         return _result(street, profiles, pi, at, start, broker.name, data, time.perf_counter() - began)
 
 
-def _result(street: Street, profiles: Profiles, pi: LockstepPi, minutes: IntArray, start: float, broker: str, data: Path,
-            elapsed_s: float) -> DayResult:
+def _result(street: Street, profiles: Profiles, pi: LockstepPi, minutes: IntArray, start: float, broker: str,
+            data: Path, elapsed_s: float) -> DayResult:
     feeder, ledger = street.feeder, street.ledger
     phase, pv, available = np.array(ledger.phase).T, np.array(ledger.pv_kw).T, np.array(ledger.pv_available_kw).T
     load, reactive = np.array(ledger.load_kw).T, np.array(ledger.load_kvar).T
