@@ -71,13 +71,8 @@ class _Source(Generic[R]):
     def __init__(self) -> None:
         self.sealed: Held[R] | None = None
         self.plain: Held[R] | None = None
+        self.latest: Held[R] | None = None
         self.online: bool | None = None
-
-    @property
-    def latest(self) -> Held[R] | None:
-        """What came last, whoever sent it: for screens."""
-        held = [one for one in (self.sealed, self.plain) if one is not None]
-        return max(held, key=lambda one: one.monotonic, default=None)
 
     def take(self, new: Held[R]) -> None:
         if new.sealed:
@@ -86,6 +81,7 @@ class _Source(Generic[R]):
         else:
             _refuse_older(self.plain, new)
             self.plain = new
+        self.latest = new
 
 
 class FeederState:
