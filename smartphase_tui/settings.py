@@ -1,4 +1,4 @@
-"""What the control room must be told to start: which broker, which feeder, who sits before it, what the terminal can do.
+"""What the control room must be told to start: broker, feeder, operator, and what the terminal can do.
 
 Light on purpose: the command line builds it before the screen's toolkit is imported.
 """
