@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import json
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +33,7 @@ READY_WITHIN_S = 30.0
 OPERATORS: dict[str, Role] = {"anil": "operator", "devi": "engineer", "admin": "admin", "guest": "viewer"}
 """The demo's people; `anil` sits at the screen unless another is named."""
 _MARK = ".smartphase-demo"
+_PR_SET_PDEATHSIG = 1
 
 
 class DemoError(SmartPhaseError):
@@ -61,22 +65,21 @@ class RunningDemo:
 
 @contextlib.contextmanager
 def start_demo(plan: DemoPlan) -> Iterator[RunningDemo]:
-    """A running demo, ended on leaving. Raises DemoError."""
+    """A running demo, ended on leaving. Raises DemoError: it did not start, or a part of it ended meanwhile."""
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "pi_service.demo", msgspec.json.encode(plan).decode()],
+        [sys.executable, "-m", "pi_service.demo", msgspec.json.encode(plan).decode()], start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert supervisor.stdin is not None
     assert supervisor.stdout is not None
-    assert supervisor.stderr is not None
     try:
         ready, _, _ = select.select([supervisor.stdout], [], [], READY_WITHIN_S)
         line = supervisor.stdout.readline() if ready else ""
         if not line:
-            supervisor.kill()
-            said = supervisor.stderr.read().strip().splitlines()
-            raise DemoError(said[-1] if said else f"the demo was not ready within {READY_WITHIN_S:.0f} s")
+            raise DemoError(_last_words(supervisor) or f"the demo was not ready within {READY_WITHIN_S:.0f} s")
         where = json.loads(line)
         yield RunningDemo(where["host"], where["port"], where["broker"], Path(where["site"]), Path(where["data"]))
+        if supervisor.poll() is not None:
+            raise DemoError(_last_words(supervisor) or "the demo ended by itself")
     finally:
         with contextlib.suppress(OSError):
             supervisor.stdin.close()
@@ -86,24 +89,49 @@ def start_demo(plan: DemoPlan) -> Iterator[RunningDemo]:
             supervisor.kill()
 
 
+def _last_words(supervisor: subprocess.Popen[str]) -> str:
+    """The supervisor's last line of complaint; one that is still running is ended first."""
+    supervisor.kill()
+    assert supervisor.stderr is not None
+    said = supervisor.stderr.read().strip().splitlines()
+    return said[-1].removeprefix("demo: ") if said else ""
+
+
 def fresh_folder(folder: Path) -> None:
     """Empty a demo's own folder, or make it. Raises DemoError on one that holds something else."""
-    if folder.exists():
-        if not (folder / _MARK).exists() and any(folder.iterdir()):
-            raise DemoError(f"{folder} is not a demo's folder; name an empty one")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / _MARK).touch()
+    try:
+        if folder.exists():
+            if not (folder / _MARK).exists() and any(folder.iterdir()):
+                raise DemoError(f"{folder} is not a demo's folder; name an empty one with --state")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        (folder / _MARK).touch()
+    except OSError as error:
+        raise DemoError(f"{folder}: {error.strerror}; name a folder that you may write with --state") from error
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a demo's folder. Raises DemoError while another demo does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DemoError(f"a demo is running in {folder} already; leave it, or use --state DIR") from error
+        yield
 
 
 async def supervise(plan: DemoPlan) -> None:
     """Hold broker, daemon and street until standard input closes or one of them ends. Raises DemoError."""
     folder = Path(plan.folder)
-    fresh_folder(folder)
-    async with run_broker(folder / "broker") as broker:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(only_one(folder))
+        fresh_folder(folder)
+        broker = await stack.enter_async_context(run_broker(folder / "broker"))
         wall = time.time()
-        config = create_site(folder / "site", Path(plan.feeder), OPERATORS,
-                             _config(plan, broker.name, broker.port, wall))
+        name = "mosquitto" if broker.kind == "mosquitto" else broker.name
+        config = create_site(folder / "site", Path(plan.feeder), OPERATORS, _config(plan, name, broker.port, wall))
         site, data = folder / "site", Path(config.site.data)
         daemon = await _start(folder, "daemon", ["-m", "pi_service.service", "--config",
                                                  str(site / "smartphased.toml")])
@@ -136,7 +164,13 @@ def _config(plan: DemoPlan, broker: str, port: int, wall: float) -> str:
 async def _start(folder: Path, name: str, arguments: Sequence[str]) -> asyncio.subprocess.Process:
     with (folder / f"{name}.log").open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+            sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+            preexec_fn=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    """In a child, before it runs: Linux ends it when the supervisor is gone, however that went."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _until_closed(children: dict[str, asyncio.subprocess.Process], folder: Path) -> None:
