@@ -49,14 +49,14 @@ class Barrier:
         self._count = 0
         self._empty.set()
 
-    async def clear(self) -> None:
-        """Wait until nothing is under way. Raises BarrierError after 20 s."""
+    async def clear(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until nothing is under way. Raises BarrierError when that takes too long."""
         if self._empty.is_set():
             return
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
         except TimeoutError as error:
             missing = [topic for topic, count in self._under_way.items() if count > 0]
             raise BarrierError(f"lockstep: {self._count} messages did not come through the broker in "
-                               f"{TIMEOUT_S:.0f} s, first {missing[0]}; look at the broker's log") from error
+                               f"{timeout_s:.0f} s, first {missing[0]}; look at the broker's log") from error

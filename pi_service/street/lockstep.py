@@ -93,6 +93,7 @@ class Lockstep:
                 if house.wire.up:
                     self._barrier.expect([message.topic])
         await self._barrier.clear()
+        self._pi.meet_doom()
 
     def _concerned(self) -> list[VirtualHouse]:
         now = self._clock.now()

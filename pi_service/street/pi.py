@@ -114,9 +114,12 @@ class LockstepPi:
             return []
         sent = [message for message in station.outgoing if self._wire is not None and self._wire.publish(message)]
         station.outgoing.clear()
+        return sent
+
+    def meet_doom(self) -> None:
+        """Die where a switch is in the state that was asked for, now that its side effect has arrived."""
         if self._doom.endswith(AFTER) and self.flight_is_in(self._doom.removesuffix(AFTER)):
             self.kill()
-        return sent
 
     def kill(self) -> None:
         """The daemon dies: no last word, no close."""

@@ -152,6 +152,8 @@ class Wire:
         client.on_message = self._message
 
         def listen(client: paho.Client, _: object, sock: SocketLike) -> None:
+            if isinstance(sock, socket.socket):     # else a second small message waits 40 ms for the first one's ACK
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop.call_soon_threadsafe(loop.add_reader, sock.fileno(), self._readable, client)
 
         def forget(_: paho.Client, __: object, sock: SocketLike) -> None:
