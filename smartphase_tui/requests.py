@@ -61,7 +61,7 @@ class Requests:
         self._waiting[request.id] = waiting = asyncio.get_running_loop().create_future()
         try:
             await self._source.send(signed, snapshot.feeder, self._operator.name)
-            reply = await asyncio.wait_for(waiting, within_s)
+            reply: Reply = await asyncio.wait_for(waiting, within_s)
         except SourceDown as error:
             raise Refused(f"{error}; nothing was sent") from error
         except TimeoutError as error:
