@@ -7,3 +7,7 @@ class SmartPhaseError(Exception):
 
 class FeederFolderError(SmartPhaseError):
     """A feeder folder that cannot be taken: names the file, the row and the reason."""
+
+
+class FlowError(SmartPhaseError):
+    """A power flow that cannot be had: no solution, no radial feeder, or values that are no powers."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from balancer.decision import FloatArray, IntArray
 from balancer.errors import SmartPhaseError
-from balancer.feeder import Feeder
+from balancer.feeder import PHASES, Feeder
 from balancer.network import Flow, Network
 from balancer.score import score_flow
 from pi_service.contract import SwitchView
@@ -67,9 +67,9 @@ def compare(feeder: Feeder, telemetry: TelemetryReader, audit: AuditReader, sinc
     window = slice(first, last)
     net, kvar, solar = (np.nan_to_num(x[:, window]) for x in (filled.net_kw, filled.net_kvar, filled.solar_kw))
     phase_after = _known_phases(feeder, filled.phase[:, window])
-    phase_before = np.repeat(phase_after[:, :1], phase_after.shape[1], axis=1)
     minutes = raw.minutes[window]
     switches = [v for v in audit.switches(limit=None, since=since, until=until) if v.state == "VERIFIED"]
+    phase_before = np.repeat(_at_start(feeder, phase_after[:, 0], switches)[:, None], phase_after.shape[1], axis=1)
     available = _undisturbed_solar(feeder, solar, minutes, switches)
     network = Network(feeder)
     after = network.solve_batch(phase_after, net, kvar)
@@ -84,6 +84,14 @@ def compare(feeder: Feeder, telemetry: TelemetryReader, audit: AuditReader, sinc
         covered_percent=float(100 * np.isfinite(raw.net_kw[:, window]).mean()),
         switches_of={house: int(k) for house, k in zip(feeder.house_ids, count, strict=True) if k},
     )
+
+
+def _at_start(feeder: Feeder, first_minute: IntArray, switches: list[SwitchView]) -> IntArray:
+    """(n,) the phases before any switch of the period; the first minute may hold switches already."""
+    start = first_minute.copy()
+    for view in sorted(switches, key=lambda view: view.id, reverse=True):
+        start[feeder.house_ids.index(view.house)] = PHASES.index(view.from_phase)
+    return start
 
 
 def _known_phases(feeder: Feeder, phase: IntArray) -> IntArray:

@@ -110,22 +110,8 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
         for k, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows)
 
 
-SCORE_WORDS = {
-    "neutral_a_mean": ("neutral current, mean", "A", 1), "neutral_a_p95": ("neutral current, 95 %", "A", 1),
-    "vuf_percent_p95_transformer": ("VUF at the transformer, 95 %", "%", 2),
-    "vuf_percent_p95_worst_house": ("VUF at the worst house, 95 %", "%", 2),
-    "loss_kwh": ("lost in lines and transformer", "kWh", 2), "pv_lost_kwh": ("solar lost by switching", "kWh", 2),
-    "energy_kwh": ("lost in all", "kWh", 2), "voltage_v_max": ("highest voltage", "V", 1),
-    "voltage_v_min": ("lowest voltage", "V", 1), "phase_a_max": ("highest phase current", "A", 1),
-    "switches": ("switches", "", 0), "max_switches_per_house": ("switches, busiest house", "", 0),
-    "decision_ms_p99": ("decision time, 99 %", "ms", 2),
-}
-"""How a scored day's keys are said to a person: words, unit, decimals."""
-
-
 def score_table(scores: dict[str, dict[str, float]]) -> str:
     """Scored days side by side."""
-    rows: list[tuple[str, ...]] = [("", *scores, "")]
-    for key, (words, unit, decimals) in SCORE_WORDS.items():
-        rows.append((words, *(f"{score[key]:.{decimals}f}" for score in scores.values()), unit))
-    return table(rows)
+    from pi_service.scorecard import rows
+
+    return table(rows(scores))
