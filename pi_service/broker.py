@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -164,11 +165,9 @@ def make_broker(folder: Path, port: int = 0, kind: Kind | None = None) -> Broker
         conf = folder / "mosquitto.conf"
         conf.write_text(_MOSQUITTO_CONF.format(host=HOST, port=port, max_payload=_MAX_PAYLOAD), encoding="utf-8")
         return Broker("mosquitto", [mosquitto, "-c", str(conf)], port, log)
-    try:
-        import iotcore  # noqa: F401  (an extra: it may be absent)
-    except ImportError as error:
+    if importlib.util.find_spec("iotcore") is None:
         raise BrokerError("broker: neither mosquitto nor iotcore is installed; "
-                          "install mosquitto, or `pip install smartphase[demo]`") from error
+                          "install mosquitto, or `pip install smartphase[demo]`")
     return Broker("iotcore", [sys.executable, "-c", _IOTCORE, HOST, str(port), str(_MAX_PAYLOAD)], port, log)
 
 
