@@ -37,8 +37,8 @@ METHOD = (
     "takes part. Neutral current = |Ir + Iy + Ib|, phasors in a common frame. VUF = |V2| / |V1| at the transformer's "
     "LV terminals. Losses: phase and neutral conductors and the transformer's copper; its iron losses are the same in "
     "both and left out. Solar lost: what the switched houses' PV would have made while their inverters were off, "
-    "estimated from the other PV houses of the same minute. The power flow is tested against OpenDSS with four wires to 5 mA of "
-    "neutral current and 0.005 points of VUF.")
+    "estimated from the other PV houses of the same minute. The power flow is tested against OpenDSS with four wires "
+    "to 5 mA of neutral current and 0.005 points of VUF.")
 
 
 class ReportError(SmartPhaseError):
@@ -75,7 +75,8 @@ def study_report(path: Path, feeder: Feeder, profiles: Profiles, runs: Mapping[s
     pdf.table(rows({name: run.score for name, run in runs.items()}), first=0.40)
     pdf.text("none: nothing moves. seed_rule: every five minutes the biggest solar house of the fullest phase goes to "
              "the emptiest. static: one re-phasing with the day known beforehand. smartphase: the planner, which knows "
-             "the past only. oracle: the day known beforehand, at most two switches a house; not charged for lost solar.")
+             "the past only. oracle: the day known beforehand, at most two switches a house; not charged for the solar "
+             "lost.")
     pdf.heading("How long the neutral carried how much")
     pdf.picture(duration_chart(curves))
     if "smartphase" in runs:

@@ -118,9 +118,8 @@ class SmartPhaseApp(App[None]):
 
 
 def _write_report(path: Path, settings: ConnectionSettings, now: float) -> None:
-    from pi_service.report import report_from_files
-
     from balancer.feeder_folder import read_feeder
+    from pi_service.report import report_from_files
 
     assert settings.feeder_dir
     assert settings.telemetry_db

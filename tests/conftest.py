@@ -53,7 +53,8 @@ def write_feeder(folder: Path, houses: int = 9, minutes: int = 1440, lopsided: b
     for minute in range(minutes):
         hour = minute / 60
         evening = math.exp(-((hour - 20) / 2.0) ** 2)
-        kw = [0.2 + 2.4 * evening * (0.6 + 0.1 * (i % 5)) + 0.05 * math.sin(minute * (i + 1) / 7) for i in range(houses)]
+        kw = [0.2 + 2.4 * evening * (0.6 + 0.1 * (i % 5)) + 0.05 * math.sin(minute * (i + 1) / 7)
+              for i in range(houses)]
         load.append(f"{minute}," + ",".join(f"{max(x, 0):.3f}" for x in kw))
         sun = max(math.sin(math.pi * (hour - 6.3) / 12.0), 0.0) if 6.3 < hour < 18.3 else 0.0
         solar.append(f"{minute}," + ",".join(f"{2.3 * sun:.3f}" for _ in range(0, houses, 3)))
