@@ -27,8 +27,8 @@ _HOURLY_SHAPE = np.array([0.65, 0.55, 0.50, 0.50, 0.55, 0.75, 1.05, 1.20, 1.10, 
                           0.95, 0.90, 0.85, 0.85, 0.95, 1.15, 1.55, 1.90, 1.90, 1.65, 1.30, 0.90])
 _HABIT_DAYS = 4.0       # own history outweighs the bill after this many days
 _FADE_S = 2700.0        # how long a house stays off its usual day
-_SMOOTH_S = 600.0       # what "now" means for a load that jumps
-_SKY_SMOOTH_S = 600.0
+_SMOOTH_S = 300.0       # what "now" means for a load that jumps
+_SKY_SMOOTH_S = 300.0
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Forecast:
     def observe(self, observation: Observation) -> None:
         """Take one instant in; call it about once a minute. What is not good is not learnt."""
         memory = self._memory
-        elapsed = min(max(observation.at - memory.seen_at, 0.0), _SMOOTH_S * 5)
+        elapsed = min(max(observation.at - memory.seen_at, 0.0), _LONGEST_GAP_S)
         good = observation.good & np.isfinite(observation.load_kw)
         weight = 1 - math.exp(-elapsed / _SMOOTH_S)
         memory.level_kw[good] += weight * (observation.load_kw[good] - memory.level_kw[good])

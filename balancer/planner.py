@@ -28,7 +28,8 @@ class PlannerSettings:
 
     Attributes:
         horizon_s, step_s: how far and how finely it looks ahead.
-        switch_price: what a switch must at least bring over the horizon.
+        switch_price: what a switch must at least bring over the horizon; the second of a house and day twice as
+            much, so that the budget is not spent on the first small gains.
         pv_price: the same for each kWh of solar that the switch loses.
         day_price: what a move of a day plan must bring over its day.
         day_plan_hour: local hour of the plan for the day, while no PV produces yet.
@@ -38,10 +39,10 @@ class PlannerSettings:
     """
 
     limits: HardLimits = field(default_factory=HardLimits)
-    horizon_s: float = 7200.0
+    horizon_s: float = 10_800.0
     step_s: float = 900.0
     switch_price: float = 100.0
-    pv_price: float = 2000.0
+    pv_price: float = 7000.0
     day_price: float = 400.0
     day_plan_hour: float = 5.0
     plan_life_s: float = 7200.0
@@ -241,7 +242,7 @@ class Planner:
         return np.asarray(self.settings.pv_price * self._pv_lost_kwh(observation))
 
     def _prices(self, observation: Observation) -> FloatArray:
-        return np.asarray(self.settings.switch_price + self._pv_price(observation))
+        return np.asarray(self.settings.switch_price * (1 + observation.switches_today) + self._pv_price(observation))
 
 
 def _after(observation: Observation, move: Move) -> Observation:

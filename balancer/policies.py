@@ -51,7 +51,7 @@ class SeedRule:
 class Planned:
     """The planner, decided every `every_s` and at once on an overload."""
 
-    def __init__(self, feeder: Feeder, network: Network, settings: PlannerSettings, every_s: float = 300.0) -> None:
+    def __init__(self, feeder: Feeder, network: Network, settings: PlannerSettings, every_s: float = 60.0) -> None:
         self._planner = Planner(feeder, settings, network)
         self._every_s = every_s
         self.decision_ms: list[float] = []
