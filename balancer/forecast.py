@@ -28,6 +28,7 @@ _HOURLY_SHAPE = np.array([0.65, 0.55, 0.50, 0.50, 0.55, 0.75, 1.05, 1.20, 1.10, 
 _HABIT_DAYS = 4.0       # own history outweighs the bill after this many days
 _FADE_S = 2700.0        # how long a house stays off its usual day
 _SMOOTH_S = 300.0       # what "now" means for a load that jumps
+_LONGEST_GAP_S = 3000.0  # a longer pause counts as this: what was before it is forgotten anyway
 _SKY_SMOOTH_S = 300.0
 
 
