@@ -21,11 +21,15 @@ _TOO_SMALL_KW = 0.4
 
 
 class Before(msgspec.Struct, frozen=True):
-    """What was seen just before a switch: the house's net power (kW), the meter's phases (kW) and neutral (A)."""
+    """What was seen just before a switch: the house's net power (kW), the meter's phases (kW) and neutral (A).
+
+    `others_kw`: what all other houses report, summed by phase, so that their changes are not taken for the switch.
+    """
 
     house_kw: float | None
     phase_kw: tuple[float, float, float] | None
     neutral_a: float | None
+    others_kw: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Verdict(Enum):
@@ -45,11 +49,19 @@ class Proof:
 def seen_now(state: FeederState, house: str) -> Before:
     """What the state shows of a house and the feeder now."""
     held, meter = state.usable(house), state.fresh_meter()
-    about = next(h for h in state.feeder.houses if h.house_id == house)
+    own: float | None = None
+    others = [0.0, 0.0, 0.0]
+    for about in state.feeder.houses:
+        shown, phase = state.usable(about.house_id), state.phase(about.house_id)
+        if about.house_id == house:
+            own = net_power(about, held.reading)[0] if held else None
+        elif shown is not None and phase >= 0:
+            others[phase] += net_power(about, shown.reading)[0]
     return Before(
-        house_kw=net_power(about, held.reading)[0] if held else None,
+        house_kw=own,
         phase_kw=meter.reading.power if meter else None,
         neutral_a=meter.reading.neutral_current if meter else None,
+        others_kw=(others[0], others[1], others[2]),
     )
 
 
@@ -69,14 +81,16 @@ def judge(state: FeederState, view: SwitchView, before: Before | None, acked_at:
         return Proof(Verdict.PROVEN, "by contact feedback; no meter reading from before the switch")
     if meter is None or seen.phase_kw is None or seen.house_kw is None or meter.at <= acked_at:
         return Proof(Verdict.PROVEN, "by contact feedback; the meter is silent") if over else _WAIT
-    return _by_power(view, before.house_kw, before.phase_kw, seen.house_kw, seen.phase_kw, over)
+    without = [tuple(kw - other for kw, other in zip(one, others, strict=True)) for one, others in (
+        (before.phase_kw, before.others_kw), (seen.phase_kw, seen.others_kw))]
+    return _by_power(view, before.house_kw, without[0], seen.house_kw, without[1], over)
 
 
 def _by_power(
-    view: SwitchView, house_before: float, phase_before: tuple[float, float, float],
-    house_after: float, phase_after: tuple[float, float, float], over: bool,
+    view: SwitchView, house_before: float, phase_before: tuple[float, ...], house_after: float,
+    phase_after: tuple[float, ...], over: bool,
 ) -> Proof:
-    """Which story fits the meter better: that the house moved, or that it stayed."""
+    """Which story fits the meter, less all other houses, better: that the house moved, or that it stayed."""
     source, target = PHASES.index(view.from_phase), PHASES.index(view.to_phase)
     left = phase_after[source] - phase_before[source]
     came = phase_after[target] - phase_before[target]

@@ -83,6 +83,7 @@ class Station:
                                   self.switching, self.modes, self.alarms, clock, control, self._compare,
                                   lambda words: self._tell(Event(clock.now(), "tag", words)))
         self._publisher = Publisher(feeder, clock, config.broker_name, config.speed)
+        self._houses = {house.house_id: house for house in feeder.houses}
         self._rates = RateConditions()
         self._failed: dict[str, tuple[float, str]] = {}
         self._broker_up = False
@@ -118,7 +119,9 @@ class Station:
         """The broker is there: whatever was under way when the daemon stopped is asked about now."""
         if not self._broker_up:
             self._broker_up = True
-            if not self.switching.in_flight:
+            if self.switching.in_flight:
+                self.switching.link_up()
+            else:
                 self.switching.reconcile()
 
     def link_down(self) -> None:
@@ -193,8 +196,7 @@ class Station:
         if isinstance(arrival, HouseSample):
             held = self.state.latest(arrival.house)
             if held is not None:
-                house = self._site.feeder.houses[self._site.feeder.house_ids.index(arrival.house)]
-                self.telemetry.add_reading(house, held, self.state.phase(arrival.house))
+                self.telemetry.add_reading(self._houses[arrival.house], held, self.state.phase(arrival.house))
         elif isinstance(arrival, MeterSample):
             meter = self.state.latest_meter()
             if meter is not None:

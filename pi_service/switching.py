@@ -142,6 +142,11 @@ class Switching:
             self._live[view.id] = live
             self._ask(live)
 
+    def link_up(self) -> None:
+        """The broker is back: nobody could have answered meanwhile, so the waiting begins anew."""
+        for live in self._live.values():
+            live.waiting_since = self._clock.monotonic()
+
     def release(self, house: str, by: str, at: float) -> bool:
         """A person vouches for a quarantined house; False where it is not quarantined."""
         if house not in self._quarantine:
