@@ -84,9 +84,19 @@ def oracle_phases(
     """(n, T) phases with perfect foresight and at most `most` switches a house: achievable, not a proven bound.
 
     Coordinate descent: house by house, with the others fixed, the best sequence of phases over the day is found
-    exactly by dynamic programming over (phase, switches used). Not charged for lost PV.
+    exactly by dynamic programming over (phase, switches used). It descends from where the houses are and from the
+    static plan, and keeps the better. Not charged for lost PV.
     """
-    placed = np.repeat(phase[:, None], current.shape[1], axis=1)
+    begun = (phase, static_phases(current, phase, movable))
+    descended = [_descend(current, phase, start, movable, most, sweeps) for start in begun]
+    return min(descended, key=lambda found: found[0])[1]
+
+
+def _descend(
+    current: ComplexArray, phase: IntArray, begun: IntArray, movable: BoolArray, most: int, sweeps: int
+) -> tuple[float, IntArray]:
+    """(objective, (n, T) phases) reached by coordinate descent from `begun` (n,)."""
+    placed = np.repeat(begun[:, None], current.shape[1], axis=1)
     neutral = (current * ROT[placed]).sum(axis=0)
     negative = (current * NEGATIVE[placed]).sum(axis=0)
     for _ in range(sweeps):
@@ -103,7 +113,7 @@ def oracle_phases(
             negative += own * NEGATIVE[best]
         if not changed:
             break
-    return placed
+    return float((np.abs(neutral) ** 2 + np.abs(negative) ** 2).sum()), placed
 
 
 def _best_sequence(cost: FloatArray, start: int, most: int) -> IntArray:
