@@ -135,19 +135,20 @@ class Planner:
         self, observation: Observation, overloaded: int, vetoes: tuple[str, ...], current: ComplexArray,
         hours: FloatArray, prices: FloatArray,
     ) -> Decision:
-        """The one move that lowers the overloaded phase most without loading another more than it relieves."""
+        """The one move that lowers the fullest phase most; of those that do so alike, the one that balances best."""
         now = self._now(observation)
         amps = np.abs(np.stack([now[observation.phase == p].sum() for p in range(3)]))
-        best, best_peak = None, float(amps.max())
+        best, best_peak, best_imbalance = None, float(amps.max()) - 0.5, float("inf")
         for house in np.flatnonzero(observation.phase == overloaded):
             for target in range(3):
                 if target == overloaded or vetoes[house]:
                     continue
                 moved = observation.phase.copy()
                 moved[house] = target
-                peak = max(abs(now[moved == p].sum()) for p in range(3))
-                if peak < best_peak - 0.5:
-                    best, best_peak = Move(int(house), overloaded, target), float(peak)
+                peak = round(float(max(abs(now[moved == p].sum()) for p in range(3))), 1)
+                left = imbalance(now[:, None], moved, np.ones(1)).value
+                if (peak, left) < (best_peak, best_imbalance):
+                    best, best_peak, best_imbalance = Move(int(house), overloaded, target), peak, left
         limit = self.feeder.limits.phase_current_a
         reason = (f"{PHASES[overloaded]} is above {limit:g} A; this brings the fullest phase to {best_peak:.1f} A"
                   if best else f"{PHASES[overloaded]} is above {limit:g} A and no allowed move relieves it")

@@ -12,16 +12,16 @@ import typer
 from balancer.errors import SmartPhaseError
 from smartphase_tui.commands.common import Progress, UsageError, score_table, time_of_day, write_json
 
-SCENARIOS = {"walkthrough": ("walkthrough", "08:00", 20.0)}
-"""By name: the feeder folder, when it begins, and how fast it runs on a screen."""
+SCENARIOS = {"walkthrough": ("walkthrough", "09:00", 10.0, 1.0)}
+"""By name: the feeder folder, when it begins, how fast it runs on a screen, how many hours it takes headless."""
 
 
 def demo(
     feeder: Annotated[Path | None, typer.Option(help="Feeder folder; the Kerala street without it.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="A day in lockstep without a screen.")] = False,
     speed: Annotated[float | None, typer.Option(help="Plant s a second, on the screen.", min=0.1, max=600)] = None,
-    hours: Annotated[float, typer.Option(help="Length of the day, headless.", min=0.02, max=24 * 30)] = 24.0,
-    start: Annotated[str | None, typer.Option(help="Time of day at the start, on the screen.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Hours, headless; 24 without it.", min=0.02, max=720)] = None,
+    start: Annotated[str | None, typer.Option(help="Time of day at the start; headless 00:00 without it.")] = None,
     seed: Annotated[int, typer.Option(help="Of sensors and boards: the same seed, the same day.")] = 0,
     fault: Annotated[list[str] | None, typer.Option(
         help="Inject a fault, as node-dead:H007@09:30; may be given again.")] = None,
@@ -41,7 +41,8 @@ def demo(
 
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"scenario {scenario!r}: choose from {', '.join(SCENARIOS)}")
-    folder_name, story_start, story_speed = SCENARIOS.get(scenario or "", ("kerala_street", "06:30", 60.0))
+    story = SCENARIOS.get(scenario or "", ("kerala_street", "06:30", 60.0, 24.0))
+    folder_name, story_start, story_speed, story_hours = story
     folder = feeder or data_dir() / "feeders" / folder_name
     faults = tuple(fault or ())
     for text in faults:
@@ -49,7 +50,8 @@ def demo(
     if mode not in ("AUTO", "MANUAL"):
         raise UsageError(f"mode {mode!r}: choose AUTO or MANUAL")
     if headless:
-        _headless(folder, seed, hours, faults, state, json_file, report)
+        begin = time_of_day(start or (story_start if scenario else "00:00"), "--start")
+        _headless(folder, begin, seed, hours or story_hours, faults, state, json_file, report)
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SmartPhaseError("this is no terminal, the control room needs one; add --headless for a day without it")
@@ -79,8 +81,9 @@ def _live(folder: Path, state: Path, start_s: float, speed: float, seed: int, fa
         raise typer.Exit(status)
 
 
-def _headless(folder: Path, seed: int, hours: float, faults: tuple[str, ...], state: Path | None,
+def _headless(folder: Path, start_s: float, seed: int, hours: float, faults: tuple[str, ...], state: Path | None,
               json_file: Path | None, report: Path | None) -> None:
+    from balancer.study import DEFAULT_START
     from pi_service.demo import fresh_folder
     from pi_service.street.day import run_day
     from pi_service.street.faults import parse_fault
@@ -93,8 +96,9 @@ def _headless(folder: Path, seed: int, hours: float, faults: tuple[str, ...], st
 
         state = state_dir() / "day"
         fresh_folder(state)
-    result = asyncio.run(run_day(folder, seed=seed, hours=hours, faults=[parse_fault(text) for text in faults],
-                                 site_dir=state, progress=Progress("simulated day")))
+    result = asyncio.run(run_day(
+        folder, seed=seed, hours=hours, start=DEFAULT_START + start_s, faults=[parse_fault(text) for text in faults],
+        site_dir=state, progress=Progress("simulated day")))
     feeder = result.feeder
     if json_file is not None:
         write_json(json_file, {
