@@ -1,8 +1,8 @@
 """Every action of the control room, as data: its keys, its words, the authority it needs, where it is offered.
 
-The key bindings, the footer, the help screen and the check of authority all read this one table. What an action does
-is the `do_<id>` method of the screens that it names. No action of this table moves a relay: those that may end in a
-switch (`control`) open a dialog, and only the dialog's own button sends.
+The key bindings, the footer, the help screen and the check of authority all read this one table. What an action
+does is the `do_<id>` method of the screens that it names. No action of this table moves a relay: those that may end
+in a switch open a dialog, and only the dialog's own button sends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Action:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("operate", ("enter", "o"), "Enter", "Move", "Move the selected house: see the effect first, then confirm",
+    Action("operate", ("enter", "o"), "Enter", "Move", "Move the selected house: see the effect, then confirm",
            OPERATORS, frozenset({MAIN}), control=True, keep=90),
     Action("accept", ("p",), "p", "Accept", "Accept the proposed move (in MANUAL)",
            OPERATORS, frozenset({MAIN}), control=True, keep=50),

@@ -10,6 +10,8 @@ from smartphase_tui.actions import of_screen
 def bindings(screen: str) -> list[BindingType]:
     """The bindings of `screen`: each key performs its action by id."""
     return [
-        Binding(",".join(action.keys), f"perform('{action.id}')", action.label or action.id, show=False, id=action.id)
+        Binding(
+            ",".join(action.keys), f"perform('{action.id}')", action.label or action.id, show=False, id=action.id
+        )
         for action in of_screen(screen)
     ]

@@ -1,7 +1,7 @@
 """Who sits before the screen: their name, their role and the key that signs what they ask for.
 
-Without a key the session is view-only. The Pi judges every request by its own list; the role here only says early what
-it would refuse.
+Without a key the session is view-only. The Pi judges every request by its own list; the role here only says early
+what it would refuse.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asking the Pi: signed requests out, each waiting for its own reply, refused here already where it is hopeless."""
+"""Asking the Pi: signed requests out, each waiting for its own reply, refused here where it is hopeless."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Requests:
             feeder=snapshot.feeder, issued=now, expires=now + VALID_S, action=action,
         )
         signed = await asyncio.to_thread(sign, encode(request))
-        self._waiting[request.id] = waiting = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiting
         try:
             await self._source.send(signed, snapshot.feeder, self._operator.name)
             reply: Reply = await asyncio.wait_for(waiting, within_s)
@@ -80,4 +81,4 @@ def body(reply: Reply, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply.body, type=kind)
     except msgspec.DecodeError as error:
-        raise Refused(f"the Pi's answer cannot be read: {error}; are its version and this one the same?") from error
+        raise Refused(f"the Pi's answer cannot be read ({error}): are the versions the same?") from error

@@ -1,4 +1,4 @@
-"""What every screen of the control room is given: the store, the look, the operator, the requests, and the last word.
+"""What every screen of the control room is given: store, look, operator, requests, and the last word.
 
 Not here: drawing, and the toolkit.
 """

@@ -17,7 +17,7 @@ class Source(Protocol):
     """One feeder's stream of snapshots, events and replies, and the way back."""
 
     async def run(self, store: Store, on_reply: Callable[[Reply], None]) -> None:
-        """Fill `store` until cancelled. Comes back by itself after a loss; raises nothing that a screen could mend."""
+        """Fill `store` until cancelled. Comes back by itself after a loss."""
 
     async def send(self, request: bytes, feeder: str, operator: str) -> None:
         """Send a signed request. Raises SourceDown where there is no link."""

@@ -28,8 +28,7 @@ def unit_here(tmp_path: Path) -> Path:
 @needs_systemd
 def test_systemd_accepts_the_unit_without_a_word(unit_here: Path) -> None:
     done = subprocess.run([str(ANALYZE), "verify", str(unit_here)], capture_output=True, text=True, check=False)
-    words = [line for line in done.stderr.splitlines() if unit_here.name in line]
-    assert (done.returncode, words) == (0, [])
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_systemd
