@@ -6,7 +6,8 @@ database, written after every commit, so that a tail that was cut is found; when
 takes the sha256 of the whole database, so that any byte changed at rest is found.
 
 What this is worth: it finds accidents, edits of the database and cut tails. It does not stop who can write both
-files and recompute the chain; against that, compare with a head that is elsewhere (every report prints it).
+files and recompute the chain, nor who adds well-chained rows to a log that was not closed (its head file may lag
+after a power cut); against that, compare with a head that is elsewhere (`AuditReader.head`).
 """
 
 from __future__ import annotations

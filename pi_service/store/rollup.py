@@ -69,9 +69,12 @@ def roll_up(db: sqlite3.Connection, now: float, raw_since: float) -> None:
 
 
 def purge(db: sqlite3.Connection, table: str, before: float, limit: int) -> None:
-    """Delete up to `limit` of the rows of `table` that are older than `before` (Unix s)."""
-    db.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE at < ? LIMIT ?)",
-               (before, limit))
+    """Delete up to `limit` of the rows of `table` that are older than `before` (Unix s).
+
+    The newest row stays: SQLite would give its number out again, and the roll-ups go by numbers.
+    """
+    db.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE at < ? "
+               f"AND rowid < (SELECT MAX(rowid) FROM {table}) LIMIT ?)", (before, limit))
 
 
 def salvage(broken: Path, fresh: sqlite3.Connection, minutes_since: float) -> None:

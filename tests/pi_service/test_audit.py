@@ -151,6 +151,7 @@ def test_the_days_budget_counts_commanded_switches_by_house(log: AuditLog) -> No
     first = switch_once(log, "H001", AT)
     log.record_command(AT, "H001", log.next_id("C"), first, "query", log.counter("H001"))
     log.record_command(AT, "H001", log.next_id("C"), first, "switch", log.counter("H001"))
+    log.record_command(AT, "H002", log.next_id("C"), "S000001", "query", log.counter("H002"))
     switch_once(log, "H002", AT, until="AUTHORISED")
     assert log.switches_since(AT) == {"H001": 1}
 
@@ -212,6 +213,12 @@ def test_an_untouched_log_passes_open_or_closed_and_on_a_console(day: Path) -> N
     assert log.distrust == ""
 
 
+def test_a_log_that_is_open_again_makes_no_promise_about_the_bytes_of_its_file(day: Path) -> None:
+    assert chain.read_head(day).digest == chain.file_digest(day)
+    AuditLog(day, AT)
+    assert chain.read_head(day).digest == ""
+
+
 @pytest.mark.parametrize("column", ["at", "kind", "ref", "house", "body", "salvaged", "previous", "hash"])
 def test_a_change_of_any_column_is_found_and_the_row_named(day: Path, column: str) -> None:
     value = {"at": AT + 0.5, "salvaged": 7, "body": '{"view":{}}'}.get(column, "0" * 64)
@@ -223,19 +230,21 @@ def test_a_change_of_any_column_is_found_and_the_row_named(day: Path, column: st
     assert "row 40" in result.reason
 
 
-@pytest.mark.parametrize(("sql", "first_bad"), [
-    ("DELETE FROM audit WHERE id = 40", 40),
-    ("DELETE FROM audit WHERE id = 1", 1),
-    ("DELETE FROM audit WHERE id >= 80", 80),
-    ("DELETE FROM audit WHERE id = 84", 84),
-    ("DELETE FROM audit", 1),
-    ("UPDATE audit SET id = 1000 WHERE id = 84", 84),
-    ("INSERT INTO audit SELECT 85, at, kind, ref, house, body, salvaged, hash, hash FROM audit WHERE id = 84", 85),
+@pytest.mark.parametrize(("sql", "first_bad", "words"), [
+    ("DELETE FROM audit WHERE id = 40", 40, "row 40 is missing: row 41 follows"),
+    ("DELETE FROM audit WHERE id = 1", 1, "row 1 is missing: row 2 follows"),
+    ("DELETE FROM audit WHERE id >= 80", 80, "row 80 is missing: the head file names 84 rows"),
+    ("DELETE FROM audit WHERE id = 84", 84, "row 84 is missing: the head file names 84 rows"),
+    ("DELETE FROM audit", 1, "row 1 is missing: the head file names 84 rows"),
+    ("UPDATE audit SET id = 1000 WHERE id = 84", 84, "row 84 is missing: row 1000 follows"),
+    ("INSERT INTO audit SELECT 85, at, kind, ref, house, body, salvaged, hash, hash FROM audit WHERE id = 84", 85,
+     "row 85 (alarm A000011) was changed"),
 ])
-def test_rows_taken_out_cut_off_or_put_in_are_found(day: Path, sql: str, first_bad: int) -> None:
+def test_rows_taken_out_cut_off_or_put_in_are_found(day: Path, sql: str, first_bad: int, words: str) -> None:
     tamper(day, sql)
     result = verify(day)
     assert (result.ok, result.first_bad) == (False, first_bad)
+    assert words in result.reason
 
 
 def test_a_tail_replaced_by_a_well_chained_one_does_not_match_the_head_file(day: Path) -> None:
@@ -287,6 +296,22 @@ def test_changed_bytes_within_rows_are_found_while_the_daemon_runs(day: Path) ->
         file.seek(day.read_bytes().index(needle) + 9)
         file.write(b"X")
     assert not verify(day).ok
+
+
+def test_an_index_that_no_longer_fits_the_rows_is_found_while_the_daemon_runs(day: Path) -> None:
+    running = AuditLog(day, AT)
+    with contextlib.closing(sqlite3.connect(day)) as db:
+        ((page,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'audit_house'").fetchall()
+        ((size,),) = db.execute("PRAGMA page_size").fetchall()
+    content = day.read_bytes()
+    place = content.index(b"H001", (page - 1) * size)
+    with day.open("r+b") as file:
+        file.seek(place)
+        file.write(b"H009")
+    result = verify(day)
+    assert (result.ok, result.first_bad) == (False, None)
+    assert "SQLite finds the file damaged" in result.reason
+    running.close()
 
 
 def test_no_log_at_all_is_an_error_of_its_own(tmp_path: Path) -> None:

@@ -249,6 +249,13 @@ def test_an_old_ack_that_is_replayed_confirms_nothing(street: Street) -> None:
     assert street.state.phase("H001") == 1
 
 
+def test_an_ack_dated_ahead_does_not_close_the_ear_to_what_follows(street: Street) -> None:
+    street.ack("H001", "B", ts=street.clock.now() + 1e6)
+    street.clock.advance(1)
+    street.send("H001", phase="Y")
+    assert street.state.phase("H001") == 1
+
+
 # ---------------------------------------------------------------- the observation
 
 
@@ -302,6 +309,14 @@ def test_pv_that_stops_with_a_switch_is_tripped_until_it_comes_back(street: Stre
     street.clock.advance(10)
     street.send("H001", phase="B", solar_injection=0.0)
     assert not street.state.pv_tripped().any(), "a cloud later is not the switch's doing"
+
+
+def test_a_reading_from_before_the_switch_that_is_late_does_not_end_the_trip(street: Street) -> None:
+    sunny(street)
+    street.clock.advance(2)
+    street.ack("H001", "B")
+    street.send("H001", phase="R", solar_injection=2.0, ts=street.clock.now() - 1)
+    assert street.state.pv_tripped()[0]
 
 
 def test_a_switch_seen_through_an_open_contact_is_one_switch(street: Street) -> None:

@@ -131,6 +131,10 @@ def test_a_flooding_node_is_heard_again_when_it_calms_down(make: Any, field: Any
     for _ in range(50):
         ingest.put(topic(), encode(field.reading("H001")))
     assert len(list(ingest.take())) == 3
+    clock.advance(3600)
+    for _ in range(50):
+        ingest.put(topic(), encode(field.reading("H001")))
+    assert len(list(ingest.take())) == 5, "an hour of silence saves up no more than one burst"
 
 
 def test_acks_and_requests_without_end_do_not_fill_the_memory(make: Any, field: Any) -> None:
@@ -142,6 +146,10 @@ def test_acks_and_requests_without_end_do_not_fill_the_memory(make: Any, field: 
     ingest.put(topic("H002", "ack"), field.seal("H002", b"{}", typ="ack"))
     assert len(ingest) == 41
     assert ingest.counters["refused-flood"] == 160
+    list(ingest.take())
+    ingest.put(topic(leaf="ack"), ack)
+    ingest.put(contract.operator_topic(F, "request", "anil"), b"signed")
+    assert len(ingest) == 2, "what was worked off makes room"
 
 
 @pytest.mark.parametrize(("where", "payload", "reason"), [

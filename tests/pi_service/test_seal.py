@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -222,8 +223,10 @@ def test_a_request_longer_than_any_is_refused_unread(anil: tuple[bytes, dict[str
 def test_a_key_that_is_not_ed25519_is_said_to_be_so() -> None:
     curve = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    for pem in (curve, b"nonsense", b""):
-        with pytest.raises(KeyFault, match="key of anil"):
+    exchange = X25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for pem in (curve, exchange, b"nonsense", b""):
+        with pytest.raises(KeyFault, match=r"key of anil.*Ed25519"):
             seal.sign_request(REQUEST, "anil", pem)
 
 

@@ -194,6 +194,18 @@ def test_a_clock_far_ahead_deletes_a_slice_a_minute_not_everything(make: Any) ->
     assert recorder.rows("SELECT count(*) FROM reading") == [(900,)]
 
 
+def test_after_a_silence_longer_than_the_retention_roll_ups_go_on(make: Any) -> None:
+    recorder = make(keep_readings_days=1)
+    for second in range(200):
+        recorder.house(START + second)
+    recorder.store.roll_up(START + 240)
+    later = START + 5 * 86_400
+    recorder.store.roll_up(later)
+    recorder.house(later + 1, power=7.0)
+    recorder.store.roll_up(later + 60)
+    assert recorder.rows(f"SELECT net_kw FROM house_minute WHERE at = {later}") == [(7.0,)]
+
+
 def test_a_late_reading_of_a_purged_minute_does_not_replace_the_minute(make: Any) -> None:
     recorder = make(keep_readings_days=1)
     recorder.house(START, power=2.0)
