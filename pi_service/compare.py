@@ -22,6 +22,8 @@ from pi_service.store.telemetry_reader import TelemetryReader
 
 GAP_MINUTES = 10
 _TRIP_MINUTES = 10
+_SUN = 0.02        # kW a kWp: with less there is nothing to lose
+_BACK = 0.9        # of what it should make: the inverter is back
 
 
 class NothingMeasured(SmartPhaseError):
@@ -58,6 +60,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def compare(feeder: Feeder, telemetry: TelemetryReader, audit: AuditReader, since: float, until: float) -> Comparison:
     """Compare [since, until), Unix s. Raises NothingMeasured."""
+    first_kept, last_kept = telemetry.span() or (since, since)
+    since, until = max(since, first_kept), min(until, last_kept)
     raw = telemetry.house_minutes(since, until, feeder.house_ids)
     if not raw.minutes.size or not np.isfinite(raw.net_kw).any():
         raise NothingMeasured("nothing was measured in this period; choose one in which the daemon ran")
@@ -105,21 +109,30 @@ def _known_phases(feeder: Feeder, phase: IntArray) -> IntArray:
 def _undisturbed_solar(
     feeder: Feeder, solar: FloatArray, minutes: IntArray, switches: list[SwitchView]
 ) -> FloatArray:
-    """(n, T) what PV would have made without the switches: a tripped house follows its undisturbed peers."""
+    """(n, T) what PV would have made without the switches.
+
+    A house whose inverter tripped follows its undisturbed peers, in the ratio that it had to them in the minute
+    before, until it makes as much again; a period that begins with the switch takes the ratio of the ratings.
+    """
     available = solar.copy()
     kwp = np.array([house.pv_kwp for house in feeder.houses])
+    begins = [(feeder.house_ids.index(v.house), int(np.searchsorted(minutes, v.at - 60, side="right")))
+              for v in switches]
     disturbed = np.zeros_like(solar, dtype=bool)
-    for view in switches:
-        index = feeder.house_ids.index(view.house)
-        start = int(np.searchsorted(minutes, view.at - 60, side="right"))
-        if kwp[index] and start > 0 and solar[index, max(start - 1, 0)] > 0.05:
-            disturbed[index, start:start + _TRIP_MINUTES] = True
-    for index, minute in np.argwhere(disturbed):
-        peers = (kwp > 0) & ~disturbed[:, minute]
-        if peers.any():
-            estimate = kwp[index] * solar[peers, minute].sum() / kwp[peers].sum()
-            available[index, minute] = max(solar[index, minute], estimate) if solar[index, minute] < 0.03 else (
-                solar[index, minute])
+    for index, start in begins:
+        disturbed[index, start:start + _TRIP_MINUTES] = True
+    peers = (kwp > 0)[:, None] & ~disturbed
+    rated = np.where(peers, kwp[:, None], 0.0).sum(axis=0)
+    specific = np.where(peers, solar, 0.0).sum(axis=0) / np.where(rated > 0, rated, np.inf)      # kW a kWp
+    for index, start in begins:
+        ratio = kwp[index]
+        if start > 0 and specific[start - 1] > _SUN:
+            ratio = solar[index, start - 1] / specific[start - 1]
+        for minute in range(start, min(start + _TRIP_MINUTES, len(minutes))):
+            estimate = ratio * specific[minute]
+            if minute > start and solar[index, minute] >= _BACK * estimate:
+                break
+            available[index, minute] = max(solar[index, minute], estimate)
     return available
 
 

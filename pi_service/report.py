@@ -158,7 +158,7 @@ def _switch_log(pdf: _Document, switches: Sequence[SwitchView]) -> None:
         ended = f"{view.state}, undone" if view.undone_by else view.state
         listed.append((f"{local(view.at):%d %b %H:%M}", view.id, view.origin, view.house,
                        f"{view.from_phase} > {view.to_phase}", ended, change, view.reason))
-    pdf.table(listed, widths=(14, 12, 12, 11, 11, 19, 14, 60))
+    pdf.table(listed, widths=(18, 13, 10, 10, 10, 16, 13, 63))
     if len(switches) > _MOST_ROWS:
         pdf.text(f"{len(switches) - _MOST_ROWS} more are in the log: smartphase log")
 

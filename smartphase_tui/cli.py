@@ -5,14 +5,16 @@ Exit status: 0 done, 1 failed, 2 wrong usage. An error is one line: what, where,
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 
 from balancer.errors import SmartPhaseError
-from smartphase_tui.commands.common import UsageError, site_config
+from smartphase_tui.commands.common import UsageError, of_site, site_config
 from smartphase_tui.commands.demo import demo
 from smartphase_tui.commands.history import audit_app, log, why
 from smartphase_tui.commands.report import report
@@ -49,7 +51,7 @@ def control_room(
 
     settings = _settings(broker, site, feeder, operator, key, tls_ca, glyphs, colours)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise SmartPhaseError("this is no terminal, the control room needs one")
+        raise SmartPhaseError("this is no terminal, the control room needs one; `smartphase log` and `report` do not")
     raise typer.Exit(room.run(settings))
 
 
@@ -61,26 +63,17 @@ def _settings(
     for name, value, kind in (("--glyphs", glyphs, GlyphTier), ("--colours", colours, ColourTier)):
         if value not in get_args(kind):
             raise UsageError(f"{name} {value!r}: choose from {', '.join(get_args(kind))}")
-    host, port = "127.0.0.1", 1883
-    folders: dict[str, Path] = {}
+    settings = ConnectionSettings(glyphs=cast(GlyphTier, glyphs), colours=cast(ColourTier, colours))
     if broker is None or site is not None:
-        from pi_service.config import load_config
-
-        config = load_config(site_config(site))
-        host, port, data = config.broker.host, config.broker.port, Path(config.site.data)
-        folders = {"site_dir": Path(config.site.dir), "feeder_dir": Path(config.site.feeder)}
-        if (data / "audit.db").exists():
-            folders |= {"telemetry_db": data / "telemetry.db", "audit_db": data / "audit.db"}
+        settings = of_site(settings, site_config(site), operator)
     if broker is not None:
         host, _, given = broker.partition(":")
         if given and not given.isdigit():
             raise UsageError(f"--broker {broker!r}: write HOST or HOST:PORT")
-        port = int(given) if given else (8883 if tls_ca else 1883)
-    return ConnectionSettings(
-        host=host, port=port, tls_ca=tls_ca, feeder=feeder, operator=operator, operator_key=key,
-        glyphs=cast(GlyphTier, glyphs), colours=cast(ColourTier, colours), site_dir=folders.get("site_dir"),
-        feeder_dir=folders.get("feeder_dir"), telemetry_db=folders.get("telemetry_db"),
-        audit_db=folders.get("audit_db"))
+        port = int(given) if given else (8883 if tls_ca or settings.tls_ca else 1883)
+        settings = replace(settings, host=host, port=port)
+    return replace(settings, tls_ca=tls_ca or settings.tls_ca, feeder=feeder or settings.feeder, operator=operator,
+                   operator_key=key)
 
 
 def main() -> int:
@@ -94,8 +87,12 @@ def main() -> int:
         print(f"smartphase: {error}", file=sys.stderr)
         return 1
     except typer.TyperException as error:       # wrong options
-        print(f"smartphase: {error.format_message()}; see smartphase --help", file=sys.stderr)
+        asked = getattr(getattr(error, "ctx", None), "command_path", "smartphase")
+        print(f"smartphase: {error.format_message().rstrip('.')}; see {asked} --help", file=sys.stderr)
         return 2
+    except BrokenPipeError:                     # who reads has seen enough: `smartphase log | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return result if isinstance(result, int) else 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balancer.errors import SmartPhaseError
 from pi_service.clock import IST
+from smartphase_tui.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from pi_service.store.audit_reader import AuditReader
@@ -31,7 +34,32 @@ def site_config(site: Path | None) -> Path:
         path = place if place.suffix == ".toml" else place / "smartphased.toml"
         if path.exists():
             return path
-    raise SmartPhaseError(f"no smartphased.toml in {' or '.join(map(str, places))}; name the site with --site DIR")
+    raise SmartPhaseError(f"no smartphased.toml in {' or '.join(map(str, places))}; name the site with --site DIR, "
+                          "or see `smartphase demo`")
+
+
+def of_site(settings: ConnectionSettings, path: Path, operator: str) -> ConnectionSettings:
+    """The settings with what a site's smartphased.toml says of broker, feeder, databases and the operator's role."""
+    from pi_service.config import load_config
+    from pi_service.site import load_site, operator_role
+
+    config = load_config(path)
+    broker, data = config.broker, Path(config.site.data)
+    feeder = load_site(config).feeder.feeder_id
+    here = (data / "audit.db").exists()
+    return replace(
+        settings, host=broker.host, port=broker.port, tls_ca=Path(broker.ca) if broker.tls else None,
+        username=broker.username, password=_password(broker.password_file), feeder=feeder,
+        role=(operator_role(Path(config.site.dir), operator, feeder) if operator else None) or "viewer",
+        site_dir=Path(config.site.dir), feeder_dir=Path(config.site.feeder),
+        telemetry_db=data / "telemetry.db" if here else None, audit_db=data / "audit.db" if here else None)
+
+
+def _password(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+    except OSError as error:
+        raise SmartPhaseError(f"{file}: {error.strerror}; correct broker.password_file") from error
 
 
 @contextmanager
@@ -75,6 +103,13 @@ def time_of_day(text: str, what: str) -> float:
     except ValueError as error:
         raise UsageError(f"{what} {text!r}: write it as HH:MM") from error
     return at.hour * 3600.0 + at.minute * 60.0
+
+
+def check_outputs(*files: Path | None) -> None:
+    """Before long work: may each of the files be written? Raises SmartPhaseError for one that may not."""
+    for path in files:
+        if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
+            raise SmartPhaseError(f"{path}: cannot be written there; choose a file in a folder that you may write")
 
 
 def write_json(path: Path, content: object) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from balancer.errors import SmartPhaseError
-from smartphase_tui.commands.common import Progress, UsageError, score_table, time_of_day, write_json
+from smartphase_tui.commands.common import Progress, UsageError, check_outputs, score_table, time_of_day, write_json
 
 SCENARIOS = {"walkthrough": ("walkthrough", "09:00", 10.0, 1.0)}
 """By name: the feeder folder, when it begins, how fast it runs on a screen, how many hours it takes headless."""
@@ -37,7 +37,7 @@ def demo(
     example: smartphase demo --headless --hours 24 --seed 0 --json day.json --report day.pdf
     """
     from pi_service.paths import data_dir, state_dir
-    from pi_service.street.faults import parse_fault
+    from pi_service.street.faults import FaultError, parse_fault
 
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"scenario {scenario!r}: choose from {', '.join(SCENARIOS)}")
@@ -46,7 +46,11 @@ def demo(
     folder = feeder or data_dir() / "feeders" / folder_name
     faults = tuple(fault or ())
     for text in faults:
-        parse_fault(text)
+        try:
+            parse_fault(text)
+        except FaultError as error:
+            raise UsageError(str(error)) from error
+    check_outputs(json_file, report)
     if mode not in ("AUTO", "MANUAL"):
         raise UsageError(f"mode {mode!r}: choose AUTO or MANUAL")
     if headless:

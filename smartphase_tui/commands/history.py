@@ -12,7 +12,7 @@ import typer
 from balancer.errors import SmartPhaseError
 from smartphase_tui.commands.common import audit_log, moment, site_config, table
 
-audit_app = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
+audit_app = typer.Typer(help="The audit log.", rich_markup_mode=None)
 
 Site = Annotated[Path | None, typer.Option(help="The site's folder or smartphased.toml.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smartphase_tui.commands.common import UsageError, moment, site_config
+from smartphase_tui.commands.common import UsageError, check_outputs, moment, site_config
 
 
 def report(
@@ -20,14 +20,14 @@ def report(
 
     example: smartphase report --from 2026-04-15 --to 2026-04-16 --out day.pdf
     """
-    from pi_service.report import report_from_files
-
     from balancer.feeder_folder import read_feeder
     from pi_service.config import load_config
+    from pi_service.report import report_from_files
 
     since, until = moment(start, "--from"), moment(end, "--to")
     if until <= since:
         raise UsageError(f"--to {end} is not after --from {start}")
+    check_outputs(out)
     config = load_config(site_config(site))
     data, feeder = Path(config.site.data), read_feeder(Path(config.site.feeder))
     report_from_files(out, feeder, data / "telemetry.db", data / "audit.db", since, until)

@@ -15,7 +15,7 @@ import typer
 from balancer.errors import SmartPhaseError
 from smartphase_tui.commands.common import UsageError, site_config
 
-site_app = typer.Typer(help="A site: keys, operators, configuration.", no_args_is_help=True, rich_markup_mode=None)
+site_app = typer.Typer(help="A site: keys, operators, configuration.", rich_markup_mode=None)
 
 
 @site_app.command("init")

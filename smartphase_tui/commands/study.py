@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from balancer.errors import SmartPhaseError
-from smartphase_tui.commands.common import Progress, score_table, write_json
+from smartphase_tui.commands.common import Progress, UsageError, check_outputs, score_table, write_json
 
 
 def _progress(policy: str) -> Callable[[str, int, int], None]:
@@ -36,6 +36,10 @@ def study(
     from balancer.feeder_folder import read_feeder, read_profiles
     from balancer.study import POLICIES, run_policy
 
+    for name in policy or ():
+        if name not in POLICIES:
+            raise UsageError(f"--policy {name!r}: choose from {', '.join(POLICIES)}")
+    check_outputs(json_file, plan, report)
     feeder = read_feeder(folder)
     profiles = read_profiles(folder, feeder)
     names = list(policy or POLICIES)
