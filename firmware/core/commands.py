@@ -10,6 +10,8 @@ import json
 from firmware.core.jwe import NotAuthentic, open_sealed
 
 PHASES = "RYB"
+_KEYS = (("cmd", str), ("id", str), ("house", str), ("counter", int), ("issued", (int, float)),
+         ("expires", (int, float)))
 _SKEW_S = 30     # a command issued further in the future than this shows a clock that is wrong
 
 
@@ -32,8 +34,10 @@ class Gate:
         """Open a command. Returns its dict, or None where it is not authentic."""
         try:
             command = json.loads(open_sealed(self._hal, self._key, self._kid, "cmd", payload))
-            for name in ("cmd", "id", "house", "counter", "issued", "expires"):
-                if name not in command:
+            if not isinstance(command, dict):
+                raise NotAuthentic("keys")
+            for name, kinds in _KEYS:
+                if not isinstance(command.get(name), kinds):
                     raise NotAuthentic("keys")
         except NotAuthentic as error:
             return self._drop(str(error))
@@ -52,7 +56,7 @@ class Gate:
             return "clock-unset"
         if command["counter"] <= self.counter:
             return "old-counter"
-        if now > command["expires"] or command["issued"] > now + _SKEW_S:
+        if not command["issued"] - _SKEW_S <= now <= command["expires"]:
             return "expired"
         self._store.put("counter", command["counter"])
         return ""

@@ -9,6 +9,10 @@ import binascii
 import json
 
 
+_MAX = 4096           # longest envelope, and longest header: a node has little memory, and JSON nests
+_MAX_HEADER = 256
+
+
 class NotAuthentic(Exception):
     """The envelope is not ours, was changed, or is not of the kind or key that was expected."""
 
@@ -18,8 +22,11 @@ def b64url(data):
 
 
 def unb64url(text):
-    text = text.replace(b"-", b"+").replace(b"_", b"/")
-    return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+    """Decode. Raises ValueError for anything but the one canonical text of some bytes."""
+    data = binascii.a2b_base64(text.replace(b"-", b"+").replace(b"_", b"/") + b"=" * (-len(text) % 4))
+    if b64url(data) != text:
+        raise ValueError("not canonical")
+    return data
 
 
 def header(kid, typ):
@@ -37,8 +44,8 @@ def seal(hal, key, protected, plain):
 
 def open_sealed(hal, key, kid, typ, compact):
     """Check and decrypt an envelope. Raises NotAuthentic, whatever is wrong with it."""
-    parts = compact.split(b".")
-    if len(parts) != 5 or parts[1]:
+    parts = compact.split(b".", 5) if len(compact) <= _MAX else ()
+    if len(parts) != 5 or parts[1] or len(parts[0]) > _MAX_HEADER:
         raise NotAuthentic("shape")
     try:
         head = json.loads(unb64url(parts[0]))

@@ -12,6 +12,9 @@ from firmware.core.commands import PHASES, Gate
 from firmware.core.jwe import header, seal
 from firmware.core.selector import CLOSED, Selector
 
+_NAMES = tuple(PHASES)
+_NEVER_TAKEN = ("old-counter", "expired", "wrong-house", "clock-unset")
+
 
 class Node:
     """One house's node.
@@ -34,7 +37,7 @@ class Node:
         self.gate = Gate(hal, store, self.house_id, "%s.%d.d" % (self.house_id, keys["epoch"]), keys["command"])
         self.selector = Selector(hal, store, config)
         self.outgoing = []
-        self._pending = None
+        self._pending = self._cut_short()
         self._seq = 0
 
     @property
@@ -77,7 +80,8 @@ class Node:
         if self._pending is not None and self.selector.resting:
             command, self._pending = self._pending, None
             done = self.selector.state == CLOSED and PHASES[self.selector.phase] == command["target"]
-            self._acknowledge(command, "done" if done else "failed", self.selector.failure)
+            reason = self.selector.failure or ("" if done else "rebooted")
+            self._acknowledge(command, "done" if done else "failed", reason)
 
     def telemetry(self, measured):
         """A sealed reading: `measured` (V, A, kW, kvar, Hz by the contract's names) with identity and contact."""
@@ -96,22 +100,28 @@ class Node:
         return PHASES[phase or 0]
 
     def _start(self, command):
-        target = PHASES.find(command.get("target") or "?")
+        named = command.get("target")
+        target = PHASES.index(named) if named in _NAMES else None
         now = self._hal.unix_time()
-        reason = self.selector.refusal(target, now)
+        reason = "busy" if self._pending is not None else self.selector.refusal(target, now)
         if reason == "same-phase":
             self._acknowledge(command, "done", "")
         elif reason:
             self._acknowledge(command, "refused", reason)
         else:
             self._pending = command
-            self._store.put("last_switch", [command["id"], "moving"])
+            self._store.put("last_switch", [command["id"], "moving", named])
             self.selector.move(target, now)
 
+    def _cut_short(self):
+        """The switch command during which the power went: it is answered when the house has come to rest."""
+        last = self._store.get("last_switch", ["", ""])
+        return {"cmd": "switch", "id": last[0], "target": last[2]} if last[1] == "moving" else None
+
     def _acknowledge(self, command, result, reason):
-        if command["cmd"] == "switch" and reason not in ("old-counter", "expired", "wrong-house", "clock-unset"):
+        if command["cmd"] == "switch" and self._pending is None and reason not in _NEVER_TAKEN:
             self._store.put("last_switch", [command["id"], result])
-        last_id, last_result = self._store.get("last_switch", ["", ""])
+        last_id, last_result = self._store.get("last_switch", ["", ""])[:2]
         ack = {"id": command["id"], "house": self.house_id, "result": result, "phase": self.selector.contact,
                "counter": self.gate.counter, "boot": self.boot, "ts": self._hal.unix_time() or 0, "reason": reason,
                "last_id": last_id, "last_result": last_result}

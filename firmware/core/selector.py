@@ -7,7 +7,8 @@ returns. Only the mirrors prove it.
 
 Invariants, each with a test of its number:
  1. At most one coil is driven and one contact closed at any instant.
- 2. Every transition ends verified CLOSED, or all open (SAFE_OPEN) or FAULT with a reason, in bounded time.
+ 2. Every transition ends verified CLOSED, or all open (SAFE_OPEN, proven by the mirrors) or FAULT with a reason,
+    in bounded time. A FAULT stays through power loss, until a person at the house resets it.
  3. The same command id gives the same acknowledgement and no motion          (commands.py).
  4. The command counter strictly increases, through power loss                 (commands.py).
  5. Dwell and hourly rate survive a reboot.
@@ -58,6 +59,7 @@ class Selector:
         self._target = None
         self._fallback = None
         self._since = hal.ticks_ms()
+        self._move_since = self._since
         self._opened_at = None
         self._hold_ms = 0
         self._boot()
@@ -112,9 +114,8 @@ class Selector:
     def reset_fault(self):
         """By a person at the house: leave FAULT, all open, and try the last verified phase again."""
         if self.state == FAULT:
-            self.failure = ""
-            self._fallback = None
-            self._open_towards(self.verified)
+            self._store.put("fault", "")
+            self._start_again()
 
     # ------------------------------------------------------------ the machine
 
@@ -123,12 +124,19 @@ class Selector:
         getattr(self, "_in_" + self.state.lower())()
 
     def _boot(self):
+        self.failure = self._store.get("fault", "")
         closed = [i for i in range(3) if not self._hal.mirror(i)]
-        if len(closed) == 1 and closed[0] == self.verified:
+        keep = not self.failure and len(closed) == 1 and closed[0] == self.verified
+        for i in range(3):
+            if not keep or i != closed[0]:
+                self._hal.coil(i, False)
+        if self.failure:
+            self._go(FAULT)
+            return
+        if keep:
             self._hal.coil(closed[0], True)
             self._rest_closed(closed[0])
             return
-        self._release()
         spread = self._set["hold_max_ms"] - self._set["hold_min_ms"]
         pick = int.from_bytes(self._hal.random_bytes(2), "big")
         self._hold_ms = self._set["hold_min_ms"] + spread * pick // 65535
@@ -136,28 +144,32 @@ class Selector:
 
     def _in_boot_hold(self):
         if self._elapsed() >= self._hold_ms:
-            if self.verified is None:
-                self._rest_open("never-commissioned")
-            else:
-                self._open_towards(self.verified)
+            self._start_again()
 
     def _in_opening(self):
         if not self._all_open():
+            self._opened_at = None
             if self._elapsed() > self._set["open_timeout_ms"]:
                 self._fault("welded")
+            return
+        if self._target is None:
+            self._rest_open(self.failure)
             return
         if self._opened_at is None:
             self._opened_at = self._hal.ticks_ms()
         if self._hal.load_voltage() < self._set["residual_v"]:
             self._go(DEAD)
-        elif self._elapsed() > self._set["residual_timeout_ms"]:
+        elif self._out_of_patience():
             self._rest_open("live-bus")
 
     def _in_dead(self):
         if not self._all_open():
             self._fault("reclosed")
         elif self._hal.load_voltage() >= self._set["residual_v"]:
-            self._go(OPENING)
+            if self._out_of_patience():       # a load side that comes and goes would keep it between the two
+                self._rest_open("live-bus")
+            else:
+                self._go(OPENING)
         elif self._elapsed() >= self._set["dead_ms"]:
             self.dead_ms = self._hal.ticks_diff(self._hal.ticks_ms(), self._opened_at)
             self._hal.coil(self._target, True)
@@ -193,8 +205,7 @@ class Selector:
         if not self._all_open():
             self._fault("reclosed")
         elif self.verified is not None and self._elapsed() >= self._set["retry_ms"]:
-            self._fallback = None
-            self._open_towards(self.verified)
+            self._start_again()
 
     def _in_fault(self):
         self._release()
@@ -208,6 +219,10 @@ class Selector:
     def _elapsed(self):
         return self._hal.ticks_diff(self._hal.ticks_ms(), self._since)
 
+    def _out_of_patience(self):
+        waited = self._hal.ticks_diff(self._hal.ticks_ms(), self._move_since)
+        return waited > self._set["residual_timeout_ms"]
+
     def _release(self):
         for i in range(3):
             self._hal.coil(i, False)
@@ -218,10 +233,18 @@ class Selector:
     def _others_closed(self, phase):
         return any(not self._hal.mirror(i) for i in range(3) if i != phase)
 
+    def _start_again(self):
+        """Towards the last verified phase, with nothing to fall back to."""
+        self.failure = "never-commissioned" if self.verified is None else ""
+        self._fallback = None
+        self._open_towards(self.verified)
+
     def _open_towards(self, target):
+        """Open all, then close on `target`; None: stay open, for the reason in `failure`."""
         self.phase = None
         self._target = target
         self._opened_at = None
+        self._move_since = self._hal.ticks_ms()
         self._release()
         self._go(OPENING)
 
@@ -229,10 +252,7 @@ class Selector:
         """The target did not take the house: go back to where it was, once; then stay open and retry slowly."""
         self.failure = failure
         back, self._fallback = self._fallback, None
-        if back is None or back == self._target:
-            self._rest_open(failure)
-        else:
-            self._open_towards(back)
+        self._open_towards(back)      # where it cannot go back, the contact still has to be seen to open
 
     def _verified_closed(self):
         before = self.verified
@@ -247,6 +267,7 @@ class Selector:
         self._go(CLOSED)
 
     def _rest_open(self, failure):
+        """Only where the mirrors prove all open."""
         self.failure = failure
         self.phase = None
         self._release()
@@ -256,4 +277,5 @@ class Selector:
         self.failure = failure
         self.phase = None
         self._release()
+        self._store.put("fault", failure)
         self._go(FAULT)

@@ -37,6 +37,7 @@ class _Contact:
         self.changed_at = 0
         self.settled = False           # the position before the last change of the coil
         self.welded = False
+        self.sticks = False            # welds when it closes next
         self.stuck_open = False
 
     def drive(self, on, now):
@@ -55,6 +56,10 @@ class _Contact:
         if self.coil:
             return self.settled or after >= self.operate_ms
         return self.settled and after < self.release_ms
+
+    def at_rest(self, now):
+        """Nothing will change by itself any more."""
+        return now - self.changed_at > self.operate_ms + self.bounce_ms + self.release_ms
 
     def proven_open(self, now):
         """The mirror: never says open while the contact is closed; chatters while it bounces."""
@@ -113,18 +118,29 @@ class SimHal(Crypto):
 
     def advance(self, ms):
         """Let `ms` milliseconds pass, counting every one with two phases together."""
-        for _ in range(ms):
-            self.now += 1
+        while ms > 0:
+            hop = ms if all(contact.at_rest(self.now) for contact in self.contacts) else 1
+            self.now += hop
+            ms -= hop
             closed = self.closed_contacts()
+            for i in closed:
+                self.contacts[i].welded |= self.contacts[i].sticks
             if len(closed) > 1:
-                self.overlap_ms += 1
+                self.overlap_ms += hop
             if self._was_live and not closed:
-                self._opened_at = self.now
+                self._opened_at = self.now - hop + 1
             self._was_live = any(self.supply[i] > 50 for i in closed)
 
     def weld(self, i):
         """Contact i sticks closed as soon as it is closed (at once, if it is)."""
-        self.contacts[i].welded = True
+        contact = self.contacts[i]
+        contact.sticks = True
+        contact.welded = contact.closed(self.now)
+
+    def mend(self, i):
+        """Contact i is free again."""
+        contact = self.contacts[i]
+        contact.welded = contact.sticks = contact.stuck_open = False
 
     def stick_open(self, i):
         """Contact i does not close any more: a broken coil or pole."""

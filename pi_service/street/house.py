@@ -190,8 +190,8 @@ class VirtualHouse:
 
     def mend(self) -> None:
         """A person at the house frees welded contacts and resets the node."""
-        for contact in self.hal.contacts:
-            contact.welded = False
+        for i in range(3):
+            self.hal.mend(i)
         self.node.selector.reset_fault()
 
     def _boot(self) -> Node:
