@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import termios
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,7 +63,10 @@ class SmartPhaseApp(App[None]):
     # ------------------------------------------------------------ drawing
 
     def _pulse(self) -> None:
-        """Draw once a second; at once when the link turned live or stale."""
+        """Draw once a second; at once when the link turned live or stale. Leave when the terminal is gone."""
+        if self._pulses % DRAW_EVERY == 0 and not self.is_headless and not terminal_there():
+            self.exit(return_code=1)
+            return
         self._pulses += 1
         live = self.room.store.freshness().live
         if live != self._live or self._pulses % DRAW_EVERY == 0:
@@ -117,6 +123,17 @@ class SmartPhaseApp(App[None]):
         self._draw()
 
 
+def terminal_there() -> bool:
+    """Whether the terminal still answers; a dropped SSH session's does not, even where SIGHUP is ignored."""
+    if sys.__stdin__ is None:
+        return False
+    try:
+        termios.tcgetattr(sys.__stdin__.fileno())
+    except (termios.error, OSError, ValueError):
+        return False
+    return True
+
+
 def _write_report(path: Path, settings: ConnectionSettings, now: float) -> None:
     from balancer.feeder_folder import read_feeder
     from pi_service.report import report_from_files
@@ -137,7 +154,6 @@ def make_room(settings: ConnectionSettings, source: Source | None = None) -> Roo
 def _operator(settings: ConnectionSettings) -> Operator:
     if not settings.operator:
         return VIEWER
-    from pi_service.seal import sign_request
     from pi_service.site import operator_key, operator_role
 
     if settings.operator_key is not None:
@@ -152,7 +168,13 @@ def _operator(settings: ConnectionSettings) -> Operator:
     role = settings.role
     if settings.site_dir is not None:
         role = operator_role(settings.site_dir, settings.operator, settings.feeder) or role
-    return Operator(settings.operator, role, lambda payload: sign_request(payload, settings.operator, pem))
+    return Operator(settings.operator, role, partial(_sign, settings.operator, pem))
+
+
+def _sign(operator: str, pem: bytes, payload: bytes) -> bytes:
+    from pi_service.seal import sign_request  # cryptography: not before the first paint
+
+    return sign_request(payload, operator, pem)
 
 
 def run(settings: ConnectionSettings) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from rich.style import Style
 from textual.strip import Strip
 
 from smartphase_tui.glyphs import Glyphs
@@ -72,17 +73,26 @@ class Line:
         """The finished line, filled to its width; neighbours of one style become one run."""
         palette = self._look.palette
         segments: list[Segment] = []
-        run, style = "", self._ground
+        run, style = "", palette[self._ground]
         for text, name in [*self._parts, (" " * self.room, self._ground)]:
-            if name == style:
+            new = palette[name]
+            if new is style or (text.isspace() and _blank_alike(new, style)):
                 run += text
                 continue
+            if run.isspace() and _blank_alike(new, style):
+                run, style = run + text, new
+                continue
             if run:
-                segments.append(Segment(run, palette[style]))
-            run, style = text, name
+                segments.append(Segment(run, style))
+            run, style = text, new
         if run:
-            segments.append(Segment(run, palette[style]))
+            segments.append(Segment(run, style))
         return Strip(segments, self._width)
+
+
+def _blank_alike(one: Style, other: Style) -> bool:
+    """Whether a blank looks the same in both: the fewer runs, the fewer bytes to the terminal."""
+    return not (one.reverse or other.reverse) and one.bgcolor == other.bgcolor
 
 
 def wrap(text: str, width: int) -> list[str]:

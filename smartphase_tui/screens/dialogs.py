@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Input
@@ -77,8 +78,12 @@ class Dialog(ModalScreen[str]):
         Binding("enter", "confirm", show=False),
     ]
 
+    strict = True
+    """Whether a foreign key leaves the dialog; not where text is written."""
+
     def __init__(self, room: Room, title: str, height: int = 16) -> None:
         super().__init__()
+        self._own_keys = {key for binding in self._bindings.key_to_bindings for key in binding.split(",")}
         self.room = room
         self.title_text = title
         self.chosen = 0
@@ -108,6 +113,13 @@ class Dialog(ModalScreen[str]):
         self.dismiss(choice)
 
     # ------------------------------------------------------------ keys
+
+    def on_key(self, event: Key) -> None:
+        """A key that is none of this dialog's leaves it: stray typing never wanders to a confirmation."""
+        if self.strict and event.key not in self._own_keys:
+            event.stop()
+            self.room.say(f"left: {event.key} is no key of that dialog; nothing was sent")
+            self.dismiss("")
 
     def action_cancel(self) -> None:
         self.dismiss("")
@@ -142,6 +154,8 @@ class Confirm(Dialog):
 class Reason(Dialog):
     """A choice and a reason in words: for tags. Answers "choice|reason"."""
 
+    strict = False
+
     def __init__(self, room: Room, title: str, facts: Sequence[str], verbs: Sequence[str]) -> None:
         super().__init__(room, title, height=min(14, len(facts) + 8))
         self._facts, self._verbs = facts, verbs
@@ -173,6 +187,8 @@ class Reason(Dialog):
 
 class Ask(Dialog):
     """One line of text. Answers with it; Cancel gives ""."""
+
+    strict = False
 
     def __init__(self, room: Room, title: str, hint: str, value: str) -> None:
         super().__init__(room, title, height=6)

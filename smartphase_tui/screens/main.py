@@ -96,7 +96,7 @@ class MainScreen(RoomScreen):
 
     def on_resize(self, event: Resize) -> None:
         width = event.size.width
-        right = 25 if width < 76 else 31 if width < 110 else 46 if width < 150 else 60
+        right = 27 if width < 76 else 31 if width < 110 else 46 if width < 150 else 60
         for widget in (self.figures, self._right):
             widget.styles.width = right
         for rule, kind in zip(self._rules, ("down", "cross", "up"), strict=True):

@@ -37,7 +37,7 @@ class ActionBar(Panel):
             second.add(f" {snapshot.proposal.reason}", "dim")
         elif first.used and snapshot.proposal is not None:
             second.add(f" {self._proposal(snapshot.proposal, snapshot.mode)}", "dim")
-        else:
+        elif notice is not None:
             second.add(f" {snapshot.decision}", "dim")
         return [first.strip(), second.strip()]
 
@@ -63,11 +63,11 @@ class Keys(Panel):
 
     def lines(self, width: int, height: int) -> list[Strip]:
         offered = [action for action in of_screen(self._screen_name) if action.label]
-        while sum(len(a.key_label) + len(a.label) + 3 for a in offered) > width and offered:
+        while sum(len(a.key_label) + len(a.label) + 2 for a in offered) >= width and offered:
             offered.remove(min(offered, key=lambda action: action.keep))
         line = self.look.line(width, "bar").add(" ")
         for action in offered:
             barred = bool(self.room.barred(action))
             line.add(action.key_label, "bardim" if barred else "barstrong").add(
-                f" {action.label}  ", "bardim" if barred else "bar")
+                f" {action.label} ", "bardim" if barred else "bar")
         return [line.strip()]

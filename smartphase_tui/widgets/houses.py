@@ -52,6 +52,7 @@ class Houses(ListPanel[HouseView]):
     """The house table."""
 
     keeps_shadow = True
+    has_foot = True
 
     def __init__(self, room: Room, id: str | None = None) -> None:
         super().__init__(room, id)
@@ -106,7 +107,9 @@ class Houses(ListPanel[HouseView]):
         line = self.look.line(width).add(f" {counts}", "dim")
         arrow = glyphs.up if self.turned else glyphs.down
         line.add(f"  sort {COLUMNS[self.sort].name} {arrow}", "dim")
-        return line.add(f"  filter {self.filter or '-'}", "key" if self.filter else "dim").strip()
+        if self.filter or width >= 48:
+            line.add(f"  filter {self.filter or '-'}", "key" if self.filter else "dim")
+        return line.right(self.shown(), "dim").strip()
 
     def _columns(self, room: int) -> tuple[Column, ...]:
         """The columns that fit, the least wanted gone first."""

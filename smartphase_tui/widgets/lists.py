@@ -56,9 +56,9 @@ class ListPanel(Panel, Generic[T]):
         """What is said where there is no row."""
         return ""
 
-    def foot(self, width: int) -> Strip | None:
-        """A last line, None without."""
-        return None
+    def foot(self, width: int) -> Strip:
+        """The last line, of a list that `has_foot`."""
+        raise NotImplementedError
 
     # ------------------------------------------------------------ the cursor
 
@@ -81,7 +81,7 @@ class ListPanel(Panel, Generic[T]):
     @property
     def page(self) -> int:
         """Rows that are seen at once."""
-        return max(1, self.size.height - 1 - (self.foot(self.size.width) is not None))
+        return max(1, self.size.height - 1 - self.has_foot)
 
     def on_click(self, event: Click) -> None:
         rows = self.rows()
@@ -90,13 +90,17 @@ class ListPanel(Panel, Generic[T]):
             self.cursor = self.key(rows[index])
             self.post_message(self.Picked(self))
 
+    def shown(self) -> str:
+        """Which of the rows are seen, as 11-19/60."""
+        many = len(self.rows())
+        return f"{min(many, self._first + 1)}-{min(many, self._first + self.page)}/{many}"
+
     # ------------------------------------------------------------ drawing
 
     def lines(self, width: int, height: int) -> list[Strip]:
         heading = self.look.line(width)
         self.title(heading)
-        foot = self.foot(width)
-        seen = max(0, height - 1 - (foot is not None))
+        seen = max(0, height - 1 - self.has_foot)
         rows = self.rows()
         selected = self.selected
         at = rows.index(selected) if selected is not None else 0
@@ -111,11 +115,12 @@ class ListPanel(Panel, Generic[T]):
             lines.append(line.strip())
         if not rows and self.empty():
             lines.append(self.look.line(width).add(f" {self.empty()}", "dim").strip())
-        if foot is not None:
+        if self.has_foot:
             blank = self.look.line(width).strip()
             lines += [blank] * height
-            lines = [*lines[:height - 1], foot]
+            lines = [*lines[:height - 1], self.foot(width)]
         return lines
 
+    has_foot = False
     keeps_shadow = False
     """Whether the row stays marked while the cursor acts elsewhere."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.strip import Strip
 
 from pi_service.contract import Measured, Snapshot
-from smartphase_tui.paint import Line
 from smartphase_tui.theme import PHASE_STYLE
 from smartphase_tui.widgets.panel import Panel
 from smartphase_tui.widgets.words import TAG_SHORT, age, clock_time, figure
 
 _QUALITY_STYLE = {"G": "dim", "U": "alarm4", "B": "alarm3", "S": "stale"}
+_VALUE_STYLE = {"G": "strong", "U": "text", "B": "off", "S": "stale"}
 
 
 class Header(Panel):
@@ -29,8 +31,9 @@ class Header(Panel):
             line.add(f"{snapshot.name} ", "bar")
         line.add(f" {self.room.operator.words} ", "bar")
         line.add(f" {fresh.state} ", "auto" if fresh.live else "alarm1u")
-        words = "" if fresh.age_s is None else f" data {age(fresh.age_s)}"
-        line.add(words, "bardim")
+        if snapshot is not None:
+            _, shown, old = store.measured(snapshot.neutral_a)
+            line.add(f" data {shown} {age(old)}" if width >= 76 else f" {shown} {age(old)}", "bardim")
         at = store.plant_now()
         standing = store.standing()
         unseen = sum(alarm.state != "ACK" for alarm in standing)
@@ -70,11 +73,11 @@ class Bars(Panel):
         snapshot = self.room.store.snapshot
         if snapshot is None:
             return []
-        tail = 18
+        tail = 22
         bar = max(4, width - 3 - tail)
         top = _round_up(max(snapshot.phase_limit_a * 1.15,
                             *(phase.current_a.value or 0 for phase in snapshot.phases)))
-        lines = [self._scale(width, bar, top)]
+        lines = [self._scale(width, bar, top, snapshot.phase_limit_a)]
         values = [phase.current_a.value for phase in snapshot.phases]
         known = [value for value in values if value is not None]
         mean = sum(known) / len(known) if len(known) == 3 else None
@@ -82,40 +85,40 @@ class Bars(Panel):
         lines.append(self._history(width, snapshot))
         return lines
 
-    def _scale(self, width: int, bar: int, top: float) -> Strip:
+    def _scale(self, width: int, bar: int, top: float, limit: float) -> Strip:
         line = self.look.line(width).add(" A ", "dim")
         step = top / 4 if bar >= 20 else top / 2
         for mark in range(4 if bar >= 20 else 2):
             line.at(3 + round(mark * step / top * bar)).add(f"{mark * step:.0f}", "dim")
-        return line.strip()
+        return line.right(f"lim {limit:g}A  mean ", "dim").strip()
 
     def _bar(self, width: int, bar: int, top: float, snapshot: Snapshot, index: int, mean: float | None) -> Strip:
         phase, glyphs = snapshot.phases[index], self.look.glyphs
-        value, shown, _ = self.room.store.measured(phase.current_a)
-        style = PHASE_STYLE[phase.phase]
+        value, shown, old = self.room.store.measured(phase.current_a)
+        style = PHASE_STYLE[phase.phase] if shown != "S" else "stale"
         line = self.look.line(width).add(f" {phase.phase} ", "strong")
         limit = min(bar - 1, round(snapshot.phase_limit_a / top * bar))
-        over = value is not None and value > snapshot.phase_limit_a
+        over = value is not None and value > snapshot.phase_limit_a and shown != "S"
         cells = _bar_cells(value or 0.0, top, bar, glyphs.bar)
         before, mark, after = cells[:limit], glyphs.limit, cells[limit + 1:]
-        line.add(before, "alarm1" if over else style if shown != "S" else "stale").add(mark, "limit")
+        line.add(before, "alarm1" if over else style).add(mark, "limit")
         line.add(after, "alarm1" if over else style)
-        line.add(f"{figure(value, 6, 1)}A ", "alarm1" if over else "strong" if shown == "G" else "text")
-        line.add(shown, _QUALITY_STYLE[shown])
+        line.add(f"{figure(value, 6, 1)}A ", "alarm1" if over else _VALUE_STYLE[shown])
+        line.add(shown, _QUALITY_STYLE[shown]).add(f"{age(old):>4}", "dim")
         if value is not None and mean:
-            line.add(f" {100 * (value - mean) / mean:+5.0f}%", "dim")
+            line.add(f" {100 * (value - mean) / mean:+5.0f}%", "stale" if shown == "S" else "dim")
         return line.strip()
 
     def _history(self, width: int, snapshot: Snapshot) -> Strip:
         glyphs = self.look.glyphs
         line = self.look.line(width).add(" In ", "dim")
-        room = max(1, width - 13)
-        values = list(snapshot.neutral_history_a)[-room:]
+        room = min(len(snapshot.neutral_history_a), max(1, width - 13))
+        values = squeeze(snapshot.neutral_history_a, room)
         top = max([snapshot.neutral_limit_a, *(value for value in values if value is not None)])
         spark = "".join(
             glyphs.gap if value is None else
             glyphs.levels[min(len(glyphs.levels) - 1, int(value / top * len(glyphs.levels)))] for value in values)
-        line.at(4 + max(0, min(room, 60) - len(spark))).add(spark, "title")
+        line.add(spark, "title" if self.room.store.freshness().live else "stale")
         return line.add(f" {len(snapshot.neutral_history_a)} min", "dim").strip()
 
 
@@ -129,31 +132,36 @@ class Figures(Panel):
         low, high = snapshot.voltage_min_v, snapshot.voltage_max_v
         known = [value for value in snapshot.neutral_history_a if value is not None]
         span = f"In min {min(known):.0f} max {max(known):.0f} A in 1 h" if known else "In: no history yet"
-        volts = f"V {low:.0f}-{high:.0f}" if low is not None and high is not None else "V --"
-        power = self._value(snapshot.power_kw)
+        volts = f"V{low:.0f}-{high:.0f}" if low is not None and high is not None else "V --"
         return [
             self._limited(width, "NEUTRAL", snapshot.neutral_a, "A", 1, snapshot.neutral_limit_a),
             self._limited(width, "VUF", snapshot.vuf_percent, "%", 2, snapshot.vuf_limit_percent),
             self._limited(width, "I-unbal", snapshot.unbalance_percent, "%", 0, None),
-            power.add(f" kW  {volts}", "text").strip(),
+            self._limited(width, "POWER", snapshot.power_kw, "k", 1, None, volts),
             self.look.line(width).add(f" {span}", "dim").strip(),
         ]
 
-    def _value(self, measured: Measured) -> Line:
-        value, shown, _ = self.room.store.measured(measured)
-        line = self.look.line(self.size.width).add(" P".ljust(9), "dim")
-        return line.add(figure(value, 6, 1), "text" if shown != "S" else "stale")
-
     def _limited(self, width: int, name: str, measured: Measured, unit: str, decimals: int,
-                 limit: float | None) -> Strip:
-        value, shown, _ = self.room.store.measured(measured)
+                 limit: float | None, beside: str = "") -> Strip:
+        """Name, value, unit, quality, age, HI where it is over its limit, the limit or what stands `beside`."""
+        value, shown, old = self.room.store.measured(measured)
         high = value is not None and limit is not None and value > limit and shown != "S"
-        line = self.look.line(width).add(f" {name}".ljust(9), "dim")
-        line.add(f"{figure(value, 6, decimals)}{unit} ", "alarm2" if high else "strong" if shown == "G" else "text")
-        line.add(shown, _QUALITY_STYLE[shown]).add(" HI" if high else "   ", "alarm2")
+        line = self.look.line(width).add(f" {name}".ljust(8), "dim")
+        line.add(f"{figure(value, 6, decimals)}{unit} ", "alarm2" if high else _VALUE_STYLE[shown])
+        line.add(shown, _QUALITY_STYLE[shown]).add(f"{age(old):>4}" if width >= 31 else "", "dim")
+        if beside:
+            return line.add(f" {beside}", "stale" if shown == "S" else "text").strip()
+        line.add(" HI" if high else "   ", "alarm2")
         if limit is not None:
             line.add(f" lim {limit:g}", "dim")
         return line.strip()
+
+
+def squeeze(values: Sequence[float | None], columns: int) -> list[float | None]:
+    """`values` as `columns` maxima, in order: an hour in fewer cells than minutes, and no peak is lost."""
+    parts = [values[i * len(values) // columns:(i + 1) * len(values) // columns] for i in range(columns)]
+    known = [[value for value in part if value is not None] for part in parts]
+    return [max(part) if part else None for part in known]
 
 
 def _bar_cells(value: float, top: float, width: int, parts: str) -> str:

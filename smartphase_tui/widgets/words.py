@@ -14,7 +14,10 @@ TAG_SHORT = {"caution": "CAU", "control-inhibit": "INH", "do-not-operate": "DNO"
 
 def figure(value: float | None, width: int, decimals: int) -> str:
     """A number in `width` cells, `--` where there is none."""
-    return "--".rjust(width) if value is None else f"{value:{width}.{decimals}f}"
+    if value is None:
+        return "--".rjust(width)
+    text = f"{value:.{decimals}f}"
+    return (text if text.strip("-0.") else text.lstrip("-")).rjust(width)
 
 
 def age(seconds: float) -> str:
