@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from firmware.core.selector import DEFAULTS
-
-_conftest = importlib.util.spec_from_file_location("firmware_bench", Path(__file__).with_name("conftest.py"))
-assert _conftest is not None and _conftest.loader is not None
-_bench = importlib.util.module_from_spec(_conftest)
-_conftest.loader.exec_module(_bench)
+from tests.firmware.bench import Bench
 
 CONTACT = st.sampled_from((0, 1, 2))
 HOLD_MS, RETRY_MS = 300, 2000
@@ -27,8 +20,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = _bench.Bench(dwell_s=0, rate_per_hour=10**6, hold_min_ms=0, hold_max_ms=HOLD_MS,
-                                  retry_ms=RETRY_MS)
+        self.bench = Bench(dwell_s=0, rate_per_hour=10**6, hold_min_ms=0, hold_max_ms=HOLD_MS, retry_ms=RETRY_MS)
         self.sent: list[bytes] = []
         self.asked: set[str] = set()
         self.answered: dict[str, dict[str, object]] = {}
