@@ -34,7 +34,10 @@ from smartphase_tui.theme import choose_palette
 __all__ = ["ConnectionSettings", "SmartPhaseApp", "run"]
 
 PULSE_S = 0.25
-DRAW_EVERY = 4
+DRAW_AFTER = 2
+"""Pulses between two drawings of what came: a snapshot is on the screen within a quarter of a second."""
+AGE_AFTER = 6
+"""Pulses after which it is drawn again though nothing came: ages go on."""
 
 
 class SmartPhaseApp(App[None]):
@@ -63,13 +66,14 @@ class SmartPhaseApp(App[None]):
     # ------------------------------------------------------------ drawing
 
     def _pulse(self) -> None:
-        """Draw once a second; at once when the link turned live or stale. Leave when the terminal is gone."""
-        if self._pulses % DRAW_EVERY == 0 and not self.is_headless and not terminal_there():
+        """Draw what came, at most twice a second; at once when the link turned live or stale."""
+        if not self.is_headless and not terminal_there():
             self.exit(return_code=1)
             return
         self._pulses += 1
         live = self.room.store.freshness().live
-        if live != self._live or self._pulses % DRAW_EVERY == 0:
+        fresh = self.room.store.dirty and self._pulses >= DRAW_AFTER
+        if live != self._live or fresh or self._pulses >= AGE_AFTER:
             self._live = live
             self._draw()
 
@@ -80,6 +84,7 @@ class SmartPhaseApp(App[None]):
         self._draw()
 
     def _draw(self) -> None:
+        self._pulses = 0
         self.room.store.dirty = False
         behind = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, RoomScreen)), None)
         if self.is_running and behind is not None:

@@ -43,7 +43,10 @@ class RoomScreen(Screen[None]):
         if reason:
             self.room.say(reason, "refused")
         else:
-            await getattr(self, f"do_{action_id}")()
+            try:
+                await getattr(self, f"do_{action_id}")()
+            except Refused as refused:
+                self.room.say(str(refused), "refused")
         self.redraw()
 
     async def ask(self, action: Action) -> Reply | None:

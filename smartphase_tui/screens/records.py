@@ -16,7 +16,7 @@ from pi_service.contract import AckAlarm, AlarmView, History, HistoryPage, Switc
 from smartphase_tui.actions import ALARMS, LOG
 from smartphase_tui.keymap import bindings
 from smartphase_tui.paint import Line, wrap
-from smartphase_tui.requests import body
+from smartphase_tui.requests import Refused, body
 from smartphase_tui.room import Room
 from smartphase_tui.screens.base import RoomScreen
 from smartphase_tui.screens.dialogs import Confirm
@@ -181,7 +181,11 @@ async def fetch(screen: RoomScreen, kind: Literal["alarms", "switches"], view: t
         screen.room.say("the history is asked of the Pi, which takes an operator's key")
         return []
     reply = await screen.ask(History(kind, 0.0, screen.room.store.plant_now() or 0.0, _PAGE))
-    return [] if reply is None else [msgspec.convert(row, view) for row in body(reply, HistoryPage).rows]
+    try:
+        return [] if reply is None else [msgspec.convert(row, view) for row in body(reply, HistoryPage).rows]
+    except (Refused, msgspec.ValidationError) as error:
+        screen.room.say(f"no history: {error}", "refused")
+        return []
 
 
 def _read(path: Path, kind: str) -> Sequence[AlarmView | SwitchView]:
