@@ -13,6 +13,8 @@ from pi_service.contract import (
     Action,
     AlarmView,
     EffectView,
+    History,
+    HistoryPage,
     HouseView,
     InterlockView,
     Measured,
@@ -103,6 +105,8 @@ class Script:
                 reply = Reply(asked.id, True, body=msgspec.Raw(encode(made)))
             case Why(house_id):
                 reply = Reply(asked.id, True, body=msgspec.Raw(encode(WhyResult(house_id, ("11:59 not worth it",)))))
+            case History(kind):
+                reply = Reply(asked.id, True, body=msgspec.Raw(encode(HistoryPage(kind, (), False))))
             case _:
                 reply = Reply(asked.id, True, "done", switch_id="S000003")
         self._reply(reply)
