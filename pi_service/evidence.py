@@ -96,7 +96,7 @@ def _by_power(
     came = phase_after[target] - phase_before[target]
     moved = abs(left + house_before) + abs(came - house_after)
     stayed = abs(left - (house_after - house_before)) + abs(came)
-    size = max(abs(house_before), abs(house_after))
+    size = abs(house_after)     # what tells the two stories apart: where its present power appears
     if size < _TOO_SMALL_KW:
         return Proof(Verdict.PROVEN, f"by contact feedback; {size:.2f} kW is too little to see at the meter")
     words = f"meter: {view.from_phase} {left:+.2f} kW, {view.to_phase} {came:+.2f} kW, house {house_after:.2f} kW"
