@@ -68,8 +68,7 @@ class SmartPhaseApp(App[None]):
     def _pulse(self) -> None:
         """Draw what came, at most twice a second; at once when the link turned live or stale."""
         if not self.is_headless and not terminal_there():
-            self.exit(return_code=1)
-            return
+            os._exit(1)     # the toolkit's own way out waits for the terminal that is gone
         self._pulses += 1
         live = self.room.store.freshness().live
         fresh = self.room.store.dirty and self._pulses >= DRAW_AFTER

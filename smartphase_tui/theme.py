@@ -80,6 +80,7 @@ class Palette:
         return Theme(
             name="smartphase", primary=quiet, secondary=quiet, warning=quiet, error=quiet, success=quiet,
             accent=quiet, foreground=quiet, background=quiet, surface=quiet, panel=quiet, boost=quiet, ansi=True,
+            variables={"ansi-background": quiet, "ansi-foreground": quiet},
         )
 
 

@@ -52,6 +52,7 @@ class Switches(ListPanel[SwitchView]):
         line.add(f"{clock_time(row.at)} {row.origin[:4]:4} {row.house[:5]:5} ", ground or "text")
         line.add(f"{move(row, self.look.glyphs.arrow)} ", ground or "strong").add(f"{words:6}", ground or style)
         if row.neutral_before_a is not None and row.neutral_after_a is not None:
-            line.add(f"{row.neutral_after_a - row.neutral_before_a:+.0f}A", ground or "dim")
+            change = f"{row.neutral_after_a - row.neutral_before_a:+.0f}"
+            line.add(f"{change}A" if line.room > len(change) else change, ground or "dim")
         if line.room > 12:
             line.add(f"  {row.reason}", ground or "dim")
