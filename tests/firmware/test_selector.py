@@ -113,6 +113,29 @@ def test_2_a_contact_that_closes_and_opens_again_is_not_verified(bench):
     assert bench.store.get("verified", None) == R
 
 
+def test_2_a_good_move_after_a_failed_one_tells_no_old_failure(make_bench):
+    bench = make_bench(dwell_s=0)
+    bench.hal.stick_open(B)
+    assert bench.switch(B)["reason"] == "not-closed"
+    bench.hal.mend(B)
+    ack = bench.switch(B)
+    assert (ack["result"], ack["reason"]) == ("done", "")
+
+
+def test_2_the_dead_gap_that_is_told_begins_when_the_contacts_were_open_for_good(bench):
+    bench.hal.back_feed_ms = 400
+    bench.send(Y)
+    bench.run(30)
+    bench.hal.contacts[R].welded = True
+    bench.run(100)
+    opened_again = bench.hal.now
+    bench.hal.contacts[R].welded = False
+    bench.rest()
+    ack = bench.ack()
+    assert (ack["result"], ack["phase"]) == ("done", "Y")
+    assert 0 <= bench.hal.closings[0][0] - opened_again - ack["dead_ms"] <= 5
+
+
 def test_2_on_a_dead_feeder_it_ends_all_open_and_retries_until_the_feeder_is_back(bench):
     bench.hal.supply = [0.0, 0.0, 0.0]
     bench.send(Y)
@@ -146,11 +169,12 @@ def test_2_a_load_side_that_stays_alive_is_waited_for_then_left_open(bench):
     bench.check_truthful()
 
 
-def test_2_a_load_side_that_comes_and_goes_is_not_waited_for_forever(bench):
+@pytest.mark.parametrize("every_ms", [5, 50])
+def test_2_a_load_side_that_comes_and_goes_is_not_waited_for_forever(bench, every_ms):
     bench.send(Y)
-    for _ in range(200):
+    for _ in range(0, RESIDUAL_MS + 1000, every_ms):
         bench.hal.genset_v = 230.0 - bench.hal.genset_v
-        bench.run(50)
+        bench.run(every_ms)
     assert (bench.selector.state, bench.selector.failure) == ("SAFE_OPEN", "live-bus")
     assert bench.hal.closings == []
 
@@ -316,6 +340,22 @@ def test_8_a_house_on_its_verified_phase_does_not_notice_a_reset(bench):
         bench.run(5)
         assert bench.closed == [R]
     assert bench.node.phase == R
+
+
+def test_8_during_the_hold_and_a_retry_no_other_move_can_begin(make_bench):
+    bench = make_bench(bistable=False)
+    bench.hal.power_cycle()
+    bench.reboot()
+    bench.send(Y)
+    assert bench.ack()["reason"] == "busy"
+    bench.rest()
+    assert bench.closed == [R]
+    bench.hal.stick_open(R)
+    bench.run(10)
+    bench.run(DEFAULTS["retry_ms"])
+    assert bench.selector.state in ("OPENING", "DEAD", "CLOSING")
+    bench.send(Y)
+    assert bench.ack()["reason"] == "busy"
 
 
 @pytest.mark.parametrize(("noise", "hold_ms"), [(b"\x00", 2000), (b"\x80", 16_000), (b"\xff", 30_000)])
