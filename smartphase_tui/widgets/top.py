@@ -37,10 +37,13 @@ class Header(Panel):
         at = store.plant_now()
         standing = store.standing()
         unseen = sum(alarm.state != "ACK" for alarm in standing)
+        new = f" ({unseen} new)" if unseen and width >= 76 else ""
+        alarms = f"ALM {len(standing)}{new} "
+        speed = f"x{snapshot.speed:g} " if snapshot and snapshot.speed != 1 and width >= 76 else ""
         clock = f"{clock_time(at, seconds=True)} IST " if at else ""
-        if snapshot and snapshot.speed != 1 and width >= 76:
-            clock = f"x{snapshot.speed:g} {clock}"
-        tail = f"{clock}ALM {len(standing)}{f' ({unseen} new)' if unseen and width >= 76 else ''} "
+        short = f"{clock_time(at)} " if at else ""
+        tails = (f"{speed}{clock}{alarms}", f"{clock}{alarms}", f"{short}{alarms}", alarms)
+        tail = next((one for one in tails if len(one) < line.room), alarms)     # the alarms are never left out
         return line.right(tail, "barstrong" if unseen else "bar").strip()
 
     def _second(self, width: int) -> Strip:
