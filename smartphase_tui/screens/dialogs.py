@@ -69,7 +69,7 @@ class Dialog(ModalScreen[str]):
     Dialog { align: center middle; background: transparent; }
     Dialog _Face { width: 64; max-width: 100%; height: 16; max-height: 100%; }
     Dialog Vertical { width: 64; max-width: 100%; height: auto; }
-    Dialog Input { width: 100%; border: none; height: 1; }
+    Dialog Input { width: 100%; padding: 0 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", show=False),
@@ -163,7 +163,7 @@ class Reason(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield _Face(self.room, self)
-            yield Input(placeholder="reason, then Tab and Enter")
+            yield Input(placeholder="reason, then Tab and Enter", compact=True)
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -197,7 +197,7 @@ class Ask(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield _Face(self.room, self)
-            yield Input(value=self._value)
+            yield Input(value=self._value, compact=True)
 
     def on_mount(self) -> None:
         super().on_mount()
