@@ -203,6 +203,7 @@ def test_2_a_contact_that_opens_by_itself_is_told_and_tried_again(bench):
     bench.hal.stick_open(R)
     bench.run(10)
     assert (bench.selector.state, bench.selector.failure) == ("SAFE_OPEN", "opened-by-itself")
+    assert bench.node.phase is None
     bench.hal.mend(R)
     bench.run(100)
     assert bench.selector.state == "SAFE_OPEN" and bench.closed == []
@@ -226,6 +227,35 @@ def test_2_a_fault_stays_until_a_person_resets_it(bench):
     assert (bench.selector.state, bench.selector.phase, bench.selector.failure) == ("CLOSED", R, "")
     bench.reboot()
     assert bench.selector.state == "CLOSED"
+
+
+def test_2_a_reset_with_the_feeder_dead_tries_the_last_phase_once_then_stays_open(bench):
+    bench.hal.weld(R)
+    bench.send(Y)
+    bench.rest()
+    bench.hal.mend(R)
+    bench.hal.supply = [0.0, 0.0, 0.0]
+    bench.selector.reset_fault()
+    bench.rest()
+    assert (bench.selector.state, bench.selector.failure) == ("SAFE_OPEN", "dead-phase")
+    assert [contact for _, contact in bench.hal.closings] == [R]
+
+
+def test_2_there_is_nothing_to_reset_where_there_is_no_fault(bench):
+    bench.selector.reset_fault()
+    assert (bench.selector.state, bench.closed) == ("CLOSED", [R])
+    bench.send(Y)
+    bench.run(100)
+    bench.selector.reset_fault()
+    bench.rest()
+    assert bench.ack()["result"] == "done"
+
+
+def test_2_a_fault_drops_the_coil_in_the_very_step_that_sees_it(bench):
+    bench.hal.contacts[B].welded = True
+    bench.node.step()
+    assert bench.selector.state == "FAULT"
+    assert not any(contact.coil for contact in bench.hal.contacts)
 
 
 def test_2_in_a_fault_the_coils_are_released_again_and_again(bench):
