@@ -50,6 +50,11 @@ def test_no_character_of_an_envelope_can_be_changed(bench):
                 open_sealed(bench.hal, KEYS["command"], KID, "cmd", changed)
 
 
+def test_an_encrypted_key_has_no_place_in_a_direct_envelope(bench):
+    bench.node.receive(bench.sealed(bench.command(Y)).replace(b"..", b".AAAA."))
+    assert bench.acks() == [] and bench.node.gate.dropped == {"shape": 1}
+
+
 @pytest.mark.parametrize("length", range(0, 40))
 def test_a_shortened_tag_is_not_enough(bench, length):
     parts = bench.sealed(bench.command(Y)).split(b".")
