@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+SHELL  := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 
 .PHONY: demo test check venv system system-test bench clean
 
@@ -25,9 +27,10 @@ bench: system-test venv
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml
-	@echo "installing SmartPhase and what it needs into $(VENV) (a few minutes the first time)"
+	@echo "installing SmartPhase and what it needs into $(VENV) (about a minute the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install --quiet --editable '.[demo,test,check]'
+	@$(BIN)/pip install --progress-bar off --editable '.[demo,test,check]' | \
+	    sed -nu -e 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/p' -e 's/^\(Installing collected packages\):.*/\1 .../p'
 	@touch $@
 
 # System packages: installed with apt where we may, otherwise named, and the demo falls back to its own broker.
