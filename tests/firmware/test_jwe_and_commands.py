@@ -113,15 +113,30 @@ def test_a_header_that_says_more_or_another_algorithm_is_dropped(bench):
     assert bench.acks() == [] and bench.node.gate.dropped == {"header": 3}
 
 
+def tagged(bench: Bench, iv: bytes, cipher: bytes) -> bytes:
+    """An envelope with a right tag around whatever it is given."""
+    protected = header(KID, "cmd")
+    bits = (len(protected) * 8).to_bytes(8, "big")
+    tag = bench.hal.hmac_sha256(KEYS["command"][:16], protected + iv + cipher + bits)[:16]
+    return b".".join((protected, b"", b64url(iv), b64url(cipher), b64url(tag)))
+
+
 def test_a_wrong_padding_under_a_right_tag_is_dropped(bench):
-    hal = bench.hal
-    protected, iv = header(KID, "cmd"), bytes(16)
     for last in (b"\x00", b"\x11", b"\x02"):
-        cipher = hal.aes_cbc_encrypt(KEYS["command"][16:], iv, b"fifteen letters" + last)
-        bits = (len(protected) * 8).to_bytes(8, "big")
-        tag = hal.hmac_sha256(KEYS["command"][:16], protected + iv + cipher + bits)[:16]
-        bench.node.receive(b".".join((protected, b"", b64url(iv), b64url(cipher), b64url(tag))))
+        cipher = bench.hal.aes_cbc_encrypt(KEYS["command"][16:], bytes(16), b"fifteen letters" + last)
+        bench.node.receive(tagged(bench, bytes(16), cipher))
     assert bench.node.gate.dropped == {"padding": 3}
+
+
+@pytest.mark.parametrize(("iv", "cipher"), [(8, 16), (17, 16), (0, 16), (16, 0), (16, 15), (16, 33)])
+def test_wrong_lengths_under_a_right_tag_are_dropped(bench, iv, cipher):
+    bench.node.receive(tagged(bench, bytes(iv), bytes(cipher)))
+    assert bench.node.gate.dropped == {"length": 1}
+
+
+def test_an_envelope_longer_than_a_node_has_memory_for_is_dropped_unopened(bench):
+    bench.node.receive(bench.sealed(bench.command(Y, note="x" * 4000)))
+    assert bench.acks() == [] and bench.node.gate.dropped == {"shape": 1}
 
 
 # ---------------------------------------------------------------- authentic, but may not be done
