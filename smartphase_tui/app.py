@@ -19,7 +19,7 @@ from textual.binding import BindingType
 
 from balancer.errors import SmartPhaseError
 from pi_service.clock import SystemClock, local, local_day_start
-from pi_service.contract import Event
+from pi_service.contract import FINAL_STATES, Event, SwitchView
 from smartphase_tui.glyphs import choose_glyphs
 from smartphase_tui.operator import VIEWER, Operator
 from smartphase_tui.paint import Look
@@ -80,7 +80,20 @@ class SmartPhaseApp(App[None]):
         if event is not None and event.alarm is not None and event.alarm.state == "UNACK" and (
                 event.alarm.priority <= 2):
             self.bell()
+        if event is not None and event.switch is not None and event.switch.id == self.room.watched:
+            self._say_end(event.switch)
         self._draw()
+
+    def _say_end(self, view: SwitchView) -> None:
+        """Tell the operator how the switch that they asked for ended."""
+        if view.state not in FINAL_STATES:
+            return
+        arrow = self.room.look.glyphs.arrow
+        changed = "" if view.neutral_before_a is None or view.neutral_after_a is None else (
+            f", neutral {view.neutral_before_a:.1f}{arrow}{view.neutral_after_a:.1f} A")
+        words = f"{view.id} {view.house} {view.from_phase}{arrow}{view.to_phase} {view.state}{changed}"
+        good = view.state == "VERIFIED"
+        self.room.say(words if good else f"{words}: {view.reason}", "done" if good else "refused")
 
     def _draw(self) -> None:
         self._pulses = 0

@@ -46,7 +46,7 @@ class _Table(Panel):
         lines = [head]
         for figure in (one for one in FIGURES if one.key in _SHOWN):
             before, after = comparison.before[figure.key], comparison.after[figure.key]
-            lines.append(self.look.line(width).add(f" {figure.label[:38]}".ljust(40), "text").add(
+            lines.append(self.look.line(width).add(f" {figure.label[:39]}".ljust(40), "text").add(
                 figure.text(before).rjust(8), "dim").add(f"{figure.text(after):>8} {figure.unit:4}", "strong").add(
                 change(figure, before, after), "text").strip())
         switches = sum(comparison.switches_of.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from pi_service.contract import ProposalView, SwitchView
+from pi_service.contract import FINAL_STATES, ProposalView, SwitchView
 from smartphase_tui.actions import of_screen
 from smartphase_tui.room import Room
 from smartphase_tui.widgets.panel import Panel
@@ -20,8 +20,11 @@ class ActionBar(Panel):
         if snapshot is None:
             return [self.look.line(width).add(" waiting for the Pi's first snapshot", "dim").strip()]
         first, second = self.look.line(width), self.look.line(width)
-        under_way = store.switches.get(self.room.watched) or snapshot.in_flight
         notice = self.room.notice
+        watched = store.switches.get(self.room.watched)
+        if watched is not None and watched.state in FINAL_STATES and notice is None:
+            watched = None
+        under_way = watched or snapshot.in_flight
         if notice is not None:
             style = {"info": "text", "done": "strong", "refused": "alarm2"}[notice.kind]
             first.add(f" {notice.text}", style)
@@ -31,7 +34,7 @@ class ActionBar(Panel):
             first.add(f" {self._proposal(snapshot.proposal, snapshot.mode)}", "strong")
         else:
             first.add(f" {snapshot.decision}", "dim")
-        if under_way is not None and (snapshot.in_flight is not None or self.room.watched):
+        if under_way is not None:
             second.add(f" {self._switch(under_way)}" if notice else f" {under_way.reason}", "dim")
         elif snapshot.proposal is not None and notice is None:
             second.add(f" {snapshot.proposal.reason}", "dim")

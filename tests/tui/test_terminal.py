@@ -119,7 +119,7 @@ class ScriptedPi:
                 made = PreviewResult("V1", house, "R", target, proposal.effect, proposal.interlocks, 30.0)
                 reply = Reply(request.id, True, body=msgspec.Raw(encode(made)))
             case Operate():
-                reply = Reply(request.id, True, switch_id="S000009")
+                await self._reply(client, operator, Reply(request.id, True, switch_id="S000009"))
                 for state in ("SENT", "ACKED", "VERIFIED"):
                     view = SwitchView("S000009", self.snapshot.at, operator, "H0001", "R", "B", state, "by hand",
                                       31.4, 55.2, 31.0)
@@ -128,8 +128,12 @@ class ScriptedPi:
                         self.snapshot, in_flight=in_flight, switches=(view, *self.snapshot.switches[-2:]))
                     event = Event(self.snapshot.at, "switch", f"S000009 {state}", switch=view)
                     await client.publish(feeder_topic(self.snapshot.feeder, "event"), encode(event), 1)
+                return
             case SetMode(mode):
                 self.snapshot = msgspec.structs.replace(self.snapshot, mode=mode)
+        await self._reply(client, operator, reply)
+
+    async def _reply(self, client, operator, reply) -> None:
         await client.publish(operator_topic(self.snapshot.feeder, "reply", operator), encode(reply), 1)
 
 
@@ -176,6 +180,7 @@ async def test_a_house_is_moved_a_mode_changed_and_an_alarm_acknowledged_by_keys
     await terminal.shows("neutral 55.2", "OPERATE", "switch: holds")
     terminal.keys("Tab", "Enter")
     await terminal.shows("anil H0001", "OK", "-24")
+    await terminal.shows("S000009 H0001 R→B VERIFIED, neutral 55.2→31.0 A")
     terminal.keys("m")
     await terminal.shows("This feeder is in MANUAL")
     terminal.keys("Tab", "Enter")
