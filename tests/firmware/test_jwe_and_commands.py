@@ -267,7 +267,27 @@ def test_a_second_command_while_it_moves_is_refused_and_does_not_hide_the_first(
     assert (bench.ack()["id"], bench.closed) == ("C000001", [Y])
 
 
+def test_a_command_before_the_interrupted_one_is_answered_is_refused(bench):
+    bench.send(Y)
+    bench.reboot()
+    bench.send(B)
+    assert bench.ack()["reason"] == "busy"
+    bench.rest()
+    ack = bench.ack()
+    assert (ack["id"], ack["result"], ack["phase"]) == ("C000001", "failed", "R")
+
+
 # ---------------------------------------------------------------- what it says of itself
+
+
+@pytest.mark.parametrize("changes", [{"counter": 1}, {"expires": START - 1}, {"house": "H008"}])
+def test_a_command_that_was_never_taken_does_not_hide_the_fate_of_the_last_switch(bench, changes):
+    bench.switch(Y)
+    bench.send(B, **changes)
+    assert bench.ack()["result"] == "refused"
+    bench.send(None, cmd="query")
+    ack = bench.ack()
+    assert (ack["last_id"], ack["last_result"]) == ("C000001", "done")
 
 
 def test_a_query_tells_contact_and_the_fate_of_the_last_switch_and_moves_nothing(bench):
