@@ -164,7 +164,8 @@ def _measured(
     os.waitpid(terminal.pid, 0)
     publisher.loop_stop()
     return {
-        "size": f"{columns}x{rows}", "houses": len(snapshot.houses), "broker": name,
+        "size": f"{columns}x{rows}", "load_1min": round(os.getloadavg()[0], 1),
+        "houses": len(snapshot.houses), "broker": name,
         "first_paint_s": {"best": round(min(paints), 3), "median": round(statistics.median(paints), 3)},
         "cpu_percent": round(100 * cpu / span, 2), "cpu_percent_stale": round(100 * idle, 2),
         "bytes_per_s": round(len(written) / span), "deflated_per_s": round(len(zlib.compress(written)) / span),
