@@ -6,7 +6,7 @@ The one implementation: the planner, a person's preview and the check before a c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from balancer.network import Flow, FlowError, Network
 
 _SLACK = 1e-6
 _WORSE_V = 0.2      # what a house that is outside the band already may lose by another's move: meter noise
+
+_ALSO_WHILE_PV_IS_OFF = ("ampacity", "voltage")     # what wires and appliances feel at once; the rest is an average
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,23 @@ def check(
         return locks
     try:
         before, after = flows(network, observation, move)
+        settled = electrical_interlocks(feeder, before, after, move)
+        if not observation.pv_kw[move.house] > 0:
+            return (*locks, *settled)
+        _, waiting = flows(network, _without_pv(observation, move.house), move)
     except FlowError as error:
         return (*locks, Interlock("power flow", False, str(error)))
-    return (*locks, *electrical_interlocks(feeder, before, after, move))
+    until_it_is_back = {lock.name: lock for lock in electrical_interlocks(feeder, before, waiting, move)}
+    worse = {name: replace(lock, detail=f"{lock.detail}, while its PV is off")
+             for name, lock in until_it_is_back.items() if name in _ALSO_WHILE_PV_IS_OFF and not lock.ok}
+    return (*locks, *(worse.get(lock.name, lock) if lock.ok else lock for lock in settled))
+
+
+def _without_pv(observation: Observation, house: int) -> Observation:
+    """The observation while that house's inverter waits after its switch: the phase carries its whole load."""
+    pv = observation.pv_kw.copy()
+    pv[house] = 0.0
+    return replace(observation, pv_kw=pv)
 
 
 def flows(network: Network, observation: Observation, move: Move) -> tuple[Flow, Flow]:

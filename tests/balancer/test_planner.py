@@ -178,6 +178,20 @@ def test_a_move_that_would_overload_is_vetoed_with_its_figures(feeder):
     assert "limit 20 A" in locks["ampacity"].detail
 
 
+def test_the_receiving_phase_must_carry_the_house_while_its_inverter_waits(feeder):
+    feeder = replace(feeder, limits=replace(feeder.limits, phase_current_a=40.0, neutral_a=500.0, vuf_percent=50.0,
+                                            voltage_band_percent=40.0))
+    phase = np.array([0, 1, 1, 1, 1, 2, 2, 0, 0])
+    load = np.array([4.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    dark = observe(feeder, load=load, phase=phase)
+    bright = replace(dark, pv_kw=np.array([6.0] + [0.0] * 8))
+    open_to_all = replace(feeder, houses=tuple(replace(h, critical=False, switchable=True) for h in feeder.houses))
+    for seen, while_off in ((dark, ""), (bright, "while its PV is off")):
+        locks = {lock.name: lock for lock in check(Network(open_to_all), seen, Move(0, 0, 1), HardLimits())}
+        assert not locks["ampacity"].ok
+        assert while_off in locks["ampacity"].detail
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 8), limit=st.floats(15, 200), band=st.floats(1, 10))
 def test_no_allowed_move_breaks_a_limit_that_the_power_flow_shows(tmp_path_factory, seed, scale, limit, band):
@@ -207,6 +221,8 @@ def test_no_allowed_move_breaks_a_limit_that_the_power_flow_shows(tmp_path_facto
         assert all(b or not a for a, b in zip(inside, still, strict=True))
         phase, switches, pv = seen.phase.copy(), seen.switches_today.copy(), seen.pv_kw.copy()
         phase[move.house], pv[move.house] = move.to_phase, 0.0
+        _, waiting = flows(Network(feeder), replace(seen, pv_kw=pv), move)
+        assert np.abs(waiting.phase_current[move.to_phase]) <= max(limit, now) + 1e-3
         switches[move.house] += 1
         seen = replace(seen, phase=phase, switches_today=switches, pv_kw=pv)
 
