@@ -65,46 +65,59 @@ def seen_now(state: FeederState, house: str) -> Before:
     )
 
 
-def judge(state: FeederState, view: SwitchView, before: Before | None, acked_at: float, over: bool) -> Proof:
-    """Judge a switch that its node acknowledged at plant time `acked_at`; `over`: no further waiting.
+def judge(state: FeederState, view: SwitchView, before: Before | None, acked_at: float, over: bool,
+          returning: bool = False) -> Proof:
+    """Judge what a node answered at plant time `acked_at`; `over`: no further waiting.
 
-    PROVEN needs the contact feedback of a reading that came after the ack, and the power at the meter where the
-    house is large enough to be seen and the feeder has a meter.
+    The claim is that the house moved to its new phase or, `returning`, that it is on its old one (again). PROVEN
+    needs the contact feedback of a reading that came after the answer, and the power at the meter where the house is
+    large enough to be seen and the feeder has a meter.
     """
+    claimed = view.from_phase if returning else view.to_phase
     held, meter = state.usable(view.house), state.fresh_meter()
     if held is None or held.at <= acked_at:
-        return Proof(Verdict.DISPROVEN, "no reading from the house since its ack") if over else _WAIT
-    if held.reading.relay is not None and held.reading.relay != view.to_phase:
-        return Proof(Verdict.DISPROVEN, f"the ack says {view.to_phase}, the contacts say {held.reading.relay}")
+        return Proof(Verdict.DISPROVEN, "no reading from the house since its answer") if over else _WAIT
+    if held.reading.relay is None:
+        return Proof(Verdict.DISPROVEN, "the node sends no contact feedback") if over else _WAIT
+    if held.reading.relay != claimed:
+        return Proof(Verdict.DISPROVEN, f"the node says {claimed}, its contacts say {held.reading.relay}")
     seen = seen_now(state, view.house)
     if before is None or before.phase_kw is None or before.house_kw is None:
         return Proof(Verdict.PROVEN, "by contact feedback; no meter reading from before the switch")
     if meter is None or seen.phase_kw is None or seen.house_kw is None or meter.at <= acked_at:
         return Proof(Verdict.PROVEN, "by contact feedback; the meter is silent") if over else _WAIT
+    if abs(seen.house_kw) < _TOO_SMALL_KW:
+        return Proof(Verdict.PROVEN, f"by contact feedback; {seen.house_kw:.2f} kW is too little to see at the meter")
     without = [tuple(kw - other for kw, other in zip(one, others, strict=True)) for one, others in (
         (before.phase_kw, before.others_kw), (seen.phase_kw, seen.others_kw))]
-    return _by_power(view, before.house_kw, without[0], seen.house_kw, without[1], over)
+    moved, words = _moved(view, before.house_kw, without[0], seen.house_kw, without[1])
+    if moved is None and over:
+        return Proof(Verdict.PROVEN, f"by contact feedback; {words}")
+    if moved is None:
+        return _WAIT
+    return Proof(Verdict.PROVEN if moved is not returning else Verdict.DISPROVEN, words)
 
 
-def _by_power(
+def _moved(
     view: SwitchView, house_before: float, phase_before: tuple[float, ...], house_after: float,
-    phase_after: tuple[float, ...], over: bool,
-) -> Proof:
-    """Which story fits the meter, less all other houses, better: that the house moved, or that it stayed."""
+    phase_after: tuple[float, ...],
+) -> tuple[bool | None, str]:
+    """Which story fits the meter, less all other houses, better: that the house moved, or that it stayed.
+
+    None where the meter cannot tell.
+    """
     source, target = PHASES.index(view.from_phase), PHASES.index(view.to_phase)
     left = phase_after[source] - phase_before[source]
     came = phase_after[target] - phase_before[target]
     moved = abs(left + house_before) + abs(came - house_after)
     stayed = abs(left - (house_after - house_before)) + abs(came)
     size = abs(house_after)     # what tells the two stories apart: where its present power appears
-    if size < _TOO_SMALL_KW:
-        return Proof(Verdict.PROVEN, f"by contact feedback; {size:.2f} kW is too little to see at the meter")
     words = f"meter: {view.from_phase} {left:+.2f} kW, {view.to_phase} {came:+.2f} kW, house {house_after:.2f} kW"
     if moved + size / 2 <= stayed:
-        return Proof(Verdict.PROVEN, words)
+        return True, words
     if stayed + size / 2 <= moved:
-        return Proof(Verdict.DISPROVEN, f"the power stayed on {view.from_phase}; {words}")
-    return Proof(Verdict.PROVEN, f"by contact feedback; not clear at the meter: {words}") if over else _WAIT
+        return False, f"the power is on {view.from_phase}; {words}"
+    return None, f"not clear at the meter: {words}"
 
 
 _WAIT = Proof(Verdict.OPEN, "")

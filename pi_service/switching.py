@@ -53,6 +53,7 @@ class _Live:
     asked: int = 0
     waiting_since: float = 0.0
     acked_at: float = 0.0
+    home_at: float | None = None        # since when the node says that the house is back; the proof is awaited
     notes: list[str] = field(default_factory=list)
 
 
@@ -66,7 +67,7 @@ class Switching:
         self._feeder, self._audit, self._state, self._sealer = feeder, audit, state, sealer
         self._clock, self._settings, self._publish, self._changed = clock, settings, publish, changed
         self._live: dict[str, _Live] = {}
-        self._quarantine = _quarantined(audit)
+        self._quarantine, self._silent = _quarantined(audit)
         self._release_asked: dict[str, float] = {}
 
     # ------------------------------------------------------------ asked by the rest of the daemon
@@ -100,8 +101,7 @@ class Switching:
             undo_of=undo_of,
         )
         live = _Live(view, seen_now(self._state, view.house))
-        self._live[view.id] = live
-        self._record(live, interlocks=[{"name": i.name, "ok": i.ok, "detail": i.detail} for i in interlocks])
+        self._record(live, view, interlocks=[{"name": i.name, "ok": i.ok, "detail": i.detail} for i in interlocks])
         failed = next((lock for lock in interlocks if not lock.ok), None)
         if failed is not None:
             self._end(live, "REFUSED", f"{failed.name}: {failed.detail}")
@@ -122,7 +122,11 @@ class Switching:
     def tick(self) -> None:
         """Time has passed: ask where no answer came, judge what the meters show, look after quarantined houses."""
         for live in list(self._live.values()):
-            if live.view.state == "ACKED":
+            if live.view.state in ("PROPOSED", "AUTHORISED"):
+                self._end(live, "REFUSED", "it was not sent: the audit log could not be written")
+            elif live.home_at is not None:
+                self._verify_return(live, live.home_at)
+            elif live.view.state == "ACKED":
                 self._verify(live)
             elif self._clock.monotonic() - live.waiting_since >= self._patience(live):
                 self._ask_or_give_up(live)
@@ -151,14 +155,14 @@ class Switching:
         """A person vouches for a quarantined house; False where it is not quarantined."""
         if house not in self._quarantine:
             return False
-        switch_id = self._quarantine.pop(house)
-        self._audit.append("quarantine", at, {"released": True, "by": by}, ref=switch_id, house=house)
+        body = {"released": True, "by": by}
+        self._audit.append("quarantine", at, body, ref=self._quarantine[house], house=house)
+        del self._quarantine[house]
         return True
 
     # ------------------------------------------------------------ answers
 
     def _answered(self, live: _Live, ack: Ack) -> None:
-        live.asked = 0
         result: str = ack.result
         phase, reason = ack.phase, ack.reason
         if result == "state":
@@ -167,8 +171,9 @@ class Switching:
                 return
             result = ack.last_result
             if result == "moving":
-                live.waiting_since = self._clock.monotonic()
+                live.waiting_since = self._clock.monotonic()    # counts as asked: one that never rests is given up
                 return
+        live.asked = 0
         if live.view.state == "FAILED":
             self._after_failure(live, phase)
         elif live.purpose == "rollback":
@@ -184,6 +189,7 @@ class Switching:
 
     def _command_never_arrived(self, live: _Live, phase: Contact) -> None:
         """The node knows nothing of the command: harmless once it has expired, until then ask again."""
+        live.asked = 0
         if self._clock.wall() <= live.command_expires:
             live.waiting_since = self._clock.monotonic()
         elif live.purpose == "rollback" or live.view.state == "FAILED":
@@ -194,7 +200,7 @@ class Switching:
     def _after_failure(self, live: _Live, phase: Contact) -> None:
         """The node was asked where the house is, after a failure or a restart within one."""
         if phase == live.view.from_phase:
-            self._end(live, "ROLLED_BACK", "the node is on its old phase")
+            self._await_return(live)
         elif live.view.state == "FAILED":
             self._send_rollback(live)
         else:
@@ -202,7 +208,7 @@ class Switching:
 
     def _rolled_back(self, live: _Live, result: str, phase: Contact, reason: str) -> None:
         if result == "done" and phase == live.view.from_phase:
-            self._end(live, "ROLLED_BACK", live.view.reason)
+            self._await_return(live)
         else:
             self._quarantine_now(live, f"rolling back {result}, contact {phase}{': ' + reason if reason else ''}")
 
@@ -216,9 +222,23 @@ class Switching:
         elif proof.verdict is Verdict.DISPROVEN:
             self._fail(live, proof.words)
 
+    def _await_return(self, live: _Live) -> None:
+        if live.home_at is None:
+            live.home_at = live.waiting_since = self._clock.monotonic()
+            live.acked_at = self._clock.now()
+
+    def _verify_return(self, live: _Live, home_at: float) -> None:
+        """A node that was wrong once is not believed that the house is back either."""
+        over = self._clock.monotonic() - home_at >= self._settings.verify_timeout_s
+        proof = judge(self._state, live.view, live.before, live.acked_at, over, returning=True)
+        if proof.verdict is Verdict.PROVEN:
+            self._end(live, "ROLLED_BACK", live.view.reason, proof=proof.words)
+        elif proof.verdict is Verdict.DISPROVEN:
+            self._quarantine_now(live, f"going back is not proven: {proof.words}")
+
     def _fail(self, live: _Live, reason: str, **detail: object) -> None:
-        live.view = msgspec.structs.replace(live.view, reason=reason)
-        self._step(live, "FAILED", **detail)
+        self._record(live, msgspec.structs.replace(live.view, state="FAILED", reason=reason), **detail)
+        live.purpose, live.waiting_since = "rollback", self._clock.monotonic()
         self._send_rollback(live)
 
     # ------------------------------------------------------------ asking
@@ -230,11 +250,10 @@ class Switching:
         if live.asked < self._settings.query_attempts:
             self._ask(live)
         elif live.view.state == "SENT":
-            live.view = msgspec.structs.replace(live.view, reason="the node does not answer")
-            self._step(live, "FAILED")
-            self._quarantine_now(live, "the node does not answer: where the house is cannot be asked")
+            self._record(live, msgspec.structs.replace(live.view, state="FAILED", reason="the node does not answer"))
+            self._quarantine_now(live, "the node does not answer: where the house is cannot be asked", silent=True)
         else:
-            self._quarantine_now(live, "the node does not answer after a failure")
+            self._quarantine_now(live, "the node does not answer after a failure", silent=True)
 
     def _ask(self, live: _Live) -> None:
         live.query = self._command(live.view.house, live.view.id, "query", None)
@@ -244,12 +263,11 @@ class Switching:
     # ------------------------------------------------------------ sending
 
     def _send_switch(self, live: _Live, purpose: Purpose, target: Phase) -> None:
-        live.purpose, live.asked, live.query = purpose, 0, ""
         state: SwitchState = "SENT" if purpose == "forward" else "ROLLBACK_SENT"
-        live.command_expires = self._clock.wall() + self._settings.command_life_s
-        live.command = self._audit.next_id("C")
-        command = self._log_command(live.view.house, live.command, live.view.id, "switch", target)
+        command = self._log_command(live.view.house, self._audit.next_id("C"), live.view.id, "switch", target)
         self._step(live, state, before=live.before)
+        live.purpose, live.asked, live.query, live.home_at = purpose, 0, "", None
+        live.command, live.command_expires = command.id, command.expires
         live.waiting_since = self._clock.monotonic()
         self._publish_command(command)
 
@@ -277,29 +295,35 @@ class Switching:
     # ------------------------------------------------------------ transitions
 
     def _step(self, live: _Live, state: SwitchState, **detail: object) -> None:
-        live.view = msgspec.structs.replace(live.view, state=state)
-        self._record(live, **detail)
+        self._record(live, msgspec.structs.replace(live.view, state=state), **detail)
 
     def _end(self, live: _Live, state: SwitchState, reason: str, **detail: object) -> None:
         assert state in FINAL_STATES
         after = seen_now(self._state, live.view.house).neutral_a if state == "VERIFIED" else None
-        live.view = msgspec.structs.replace(
-            live.view, state=state, reason=reason, neutral_after_a=after, finished_at=self._clock.now())
-        self._live.pop(live.view.id, None)
-        self._record(live, **detail)
+        self._record(live, msgspec.structs.replace(
+            live.view, state=state, reason=reason, neutral_after_a=after, finished_at=self._clock.now()), **detail)
 
-    def _record(self, live: _Live, **detail: object) -> None:
+    def _record(self, live: _Live, view: SwitchView, **detail: object) -> None:
+        """On disk first; only then it is so. Raises StoreError, and nothing has changed, where it is refused."""
         if live.notes:
             detail["notes"] = tuple(live.notes)
-        self._audit.record_switch(self._clock.now(), live.view, **{k: v for k, v in detail.items() if v is not None})
-        self._changed(live.view)
+        self._audit.record_switch(self._clock.now(), view, **{k: v for k, v in detail.items() if v is not None})
+        live.view = view
+        if view.state in FINAL_STATES:
+            self._live.pop(view.id, None)
+        else:
+            self._live[view.id] = live
+        self._changed(view)
 
     # ------------------------------------------------------------ quarantine and restart
 
-    def _quarantine_now(self, live: _Live, reason: str) -> None:
+    def _quarantine_now(self, live: _Live, reason: str, silent: bool = False) -> None:
+        """`silent`: the node only fell silent, so that its proof of place releases it; else a person does."""
         view = live.view
-        self._audit.append("quarantine", self._clock.now(), {"released": False}, ref=view.id, house=view.house)
+        body = {"released": False, "silent": silent}
+        self._audit.append("quarantine", self._clock.now(), body, ref=view.id, house=view.house)
         self._quarantine[view.house] = view.id
+        (self._silent.add if silent else self._silent.discard)(view.house)
         self._end(live, "QUARANTINED", reason)
 
     def _ask_quarantined(self) -> None:
@@ -307,14 +331,15 @@ class Switching:
         now = self._clock.monotonic()
         for house, switch_id in sorted(self._quarantine.items()):
             due = now - self._release_asked.get(house, -self._settings.query_retry_s) >= self._settings.query_retry_s
-            if due and self._state.online(house) and self._state.usable(house) is not None:
+            if due and house in self._silent and self._state.online(house) and self._state.usable(house) is not None:
                 self._release_asked[house] = now
                 self._command(house, switch_id, "query", None)
 
     def _maybe_release(self, ack: Ack) -> None:
         """The node names one closed contact, no failure, and its fresh reading says the same: it is trusted again."""
         held = self._state.usable(ack.house)
-        if ack.phase in PHASES and not ack.reason and held is not None and held.reading.relay == ack.phase:
+        agrees = held is not None and held.reading.relay == ack.phase
+        if ack.house in self._silent and ack.phase in PHASES and not ack.reason and agrees:
             self.release(ack.house, "the node", self._clock.now())
 
     def _last_command(self, view: SwitchView) -> str:
@@ -324,14 +349,18 @@ class Switching:
         return ""
 
 
-def _quarantined(audit: AuditLog) -> dict[str, str]:
+def _quarantined(audit: AuditLog) -> tuple[dict[str, str], set[str]]:
+    """House ids with the switch that ended badly; and those among them whose node only fell silent."""
     standing: dict[str, str] = {}
+    silent: set[str] = set()
     for row in audit.rows(kinds=("quarantine",), limit=None, newest_first=False):
-        if row.body["released"]:
-            standing.pop(row.house, None)
-        else:
+        silent.discard(row.house)
+        standing.pop(row.house, None)
+        if not row.body["released"]:
             standing[row.house] = row.ref
-    return standing
+            if row.body.get("silent"):
+                silent.add(row.house)
+    return standing, silent
 
 
 def _name(phase: int) -> Phase:

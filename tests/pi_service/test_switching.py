@@ -181,7 +181,7 @@ def test_one_switch_at_a_time(rig):
     rig.lose_ack = lambda house: True
     assert rig.ask(Operate(first.preview_id)).ok
     refused = rig.ask(Operate(other.preview_id), "devi")
-    assert (refused.ok, refused.reason) == (False, "in flight: another switch is under way")
+    assert (refused.ok, refused.reason) == (False, "in flight: S000001 moves H002")
 
 
 def _move_and_wait(rig: Rig) -> None:
