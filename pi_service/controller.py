@@ -1,12 +1,14 @@
 """The control cycle: look, decide, and in AUTO begin the next move; keep the reasons.
 
 What may not move is put together here for every asker (tags, dwell, quarantine, offline, under way), so that AUTO,
-a person's preview and the check before sending see the same. A person may go one switch beyond a house's daily
-budget and need not wait out the dwell: both are there against an automaton's flapping.
+a person's preview and the check before sending see the same. A person need not heed a caution tag or that the house
+failed today. An undo, which only gives a house back, need not wait out the dwell and may be one switch beyond the
+house's daily budget; an interlock line says so.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -19,14 +21,18 @@ from pi_service.clock import Clock, local, local_day_start
 from pi_service.config import ControlSettings
 from pi_service.contract import EffectView, InterlockView, Phase, ProposalView, SwitchView
 from pi_service.feeder_state import FeederState
-from pi_service.figures import Figures
+from pi_service.figures import LIVE_V, Figures
 from pi_service.modes import Modes
 from pi_service.store.audit import AuditLog
 from pi_service.switching import Switching
 
 _OBSERVE_S = 60.0
+_APART = 0.10
+"""Phases further apart than this share of nominal, seen by the houses or by the meter, ..."""
+_NO_RETURN_A = 1.0
+"""... while less than this returns in the neutral: it is broken, and the star point floats."""
 _KEPT_DECISIONS = 300
-_DWELL = "dwell"
+_KEPT_CANDIDATES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,13 @@ class Controller:
     ) -> None:
         self._feeder, self._planner, self._state, self._audit = feeder, planner, state, audit
         self._switching, self._modes, self._clock, self._settings = switching, modes, clock, settings
-        self._decisions: deque[Decision] = deque(maxlen=_KEPT_DECISIONS)
+        kept = min(_KEPT_DECISIONS, max(10, _KEPT_CANDIDATES // (2 * len(feeder.houses))))
+        self._decisions: deque[Decision] = deque(maxlen=kept)
         self._queue: deque[tuple[Move, Effect]] = deque()
         self._proposal: _Proposal | None = None
         self._observed_at = self._decided_at = float("-inf")
         self._proposed = 0
+        self._logged: tuple[Move, ...] = ()
         self.decision_ms: deque[float] = deque(maxlen=100_000)
 
     # ------------------------------------------------------------ the cycle
@@ -84,7 +92,7 @@ class Controller:
         stale = 100 * sum(self._state.usable(house) is None for house in houses) / len(houses)
         if stale > self._settings.hold_stale_houses_percent:
             return f"{stale:.0f} % of the houses have no good data"
-        return _open_neutral(figures, self._feeder)
+        return _open_neutral(figures, self._state)
 
     def _decide(self, now: float) -> None:
         observation = self.observation()
@@ -97,9 +105,13 @@ class Controller:
         self._decisions.append(decision)
         self._queue = deque(zip(decision.moves, decision.effects, strict=True))
         self._proposal = None
-        if decision.moves:
-            self._proposed += 1
-            self._proposal = _Proposal(f"P{self._proposed:06d}", decision.moves[0], decision.effects[0], decision)
+        if not decision.moves:
+            self._logged = ()
+            return
+        self._proposed += 1
+        self._proposal = _Proposal(f"P{self._proposed:06d}", decision.moves[0], decision.effects[0], decision)
+        if decision.moves != self._logged:      # a proposal that stands for hours is one row, not hundreds
+            self._logged = decision.moves
             self._audit.record_decision(now, {
                 "kind": decision.kind.value, "reason": decision.reason,
                 "moves": [self._words(move) for move in decision.moves],
@@ -117,24 +129,23 @@ class Controller:
 
     # ------------------------------------------------------------ what is known, what may not move
 
-    def observation(self, person: bool = False) -> Observation:
-        """The feeder now, with what the service vetoes; for a person without dwell and with one switch more."""
+    def observation(self, person: bool = False, undo: bool = False) -> Observation:
+        """The feeder now, with what the service vetoes for AUTO, for a person, or for a person's undo."""
         today = self._audit.switches_since(local_day_start(self._clock.now()))
-        if person:
+        if undo:
             today = {house: max(0, count - 1) for house, count in today.items()}
-        return self._state.observation(self._blocked(person), today)
+        return self._state.observation(self._blocked(person, undo), today)
 
-    def _blocked(self, person: bool) -> dict[str, str]:
+    def _blocked(self, person: bool, undo: bool = False) -> dict[str, str]:
+        """By house: what forbids its move; the gravest where there are several."""
         now = self._clock.now()
         blocked: dict[str, str] = {}
         for house, (at, failed) in self._last_moves().items():
-            if person:
-                continue
             wait = at + self._settings.dwell_s - now
-            if failed and local_day_start(at) == local_day_start(now):
+            if failed and not person and local_day_start(at) == local_day_start(now):
                 blocked[house] = "its last switch failed today"
-            elif wait > 0:
-                blocked[house] = f"{_DWELL} {wait / 60:.0f} min more"
+            elif wait > 0 and not undo:
+                blocked[house] = f"dwell {math.ceil(wait / 60)} min more"
         for house in self._feeder.house_ids:
             if not self._state.online(house):
                 blocked[house] = "node offline"
@@ -157,18 +168,21 @@ class Controller:
 
     # ------------------------------------------------------------ a person's moves
 
-    def examine(self, house: str, target: Phase) -> tuple[Move, Effect | None, tuple[Interlock, ...]]:
+    def examine(self, house: str, target: Phase, undo: bool = False
+                ) -> tuple[Move, Effect | None, tuple[Interlock, ...]]:
         """Effect and interlocks of a person's move now. `house` is one of the feeder's."""
-        observation = self.observation(person=True)
+        observation = self.observation(person=True, undo=undo)
         index = self._feeder.house_ids.index(house)
         move = Move(index, int(observation.phase[index]), PHASES.index(target))
-        interlocks = self._planner.check(observation, move)
         hold = self._modes.mode == "HOLD"
-        interlocks += (
+        under_way = ", ".join(f"{view.id} moves {view.house}" for view in self._switching.in_flight)
+        interlocks = (
+            *self._planner.check(observation, move),
             Interlock("mode", not hold, f"{self._modes.mode}: {self._modes.reason}" if hold else self._modes.mode),
-            Interlock("in flight", not self._switching.full,
-                      "another switch is under way" if self._switching.full else "no switch under way"),
+            Interlock("in flight", not self._switching.full, under_way or "no switch under way"),
         )
+        if undo:
+            interlocks += (Interlock("undo", True, "dwell waived, one switch beyond the daily budget allowed"),)
         effect = None
         if move.from_phase >= 0 and move.from_phase != move.to_phase:
             try:
@@ -178,9 +192,17 @@ class Controller:
         return move, effect, interlocks
 
     def proposed(self, proposal_id: str) -> Move | None:
-        """The move of the standing proposal, None where another one stands by now."""
-        proposal = self._proposal
+        """The move of the standing proposal, None where another one stands by now, or none."""
+        proposal = self._standing()
         return proposal.move if proposal and proposal.id == proposal_id else None
+
+    def _standing(self) -> _Proposal | None:
+        """The proposal, as long as its house is still where it was proposed from and nothing is under way."""
+        proposal = self._proposal
+        if proposal is None or self._switching.in_flight:
+            return None
+        house = self._feeder.house_ids[proposal.move.house]
+        return proposal if self._state.phase(house) == proposal.move.from_phase else None
 
     # ------------------------------------------------------------ what is told
 
@@ -193,7 +215,7 @@ class Controller:
         return f"{last.kind.value}: {last.reason}"
 
     def proposal_view(self) -> ProposalView | None:
-        proposal = self._proposal
+        proposal = self._standing()
         if proposal is None:
             return None
         move = proposal.move
@@ -257,16 +279,34 @@ def interlock_views(interlocks: tuple[Interlock, ...]) -> tuple[InterlockView, .
     return tuple(InterlockView(lock.name, lock.ok, lock.detail) for lock in interlocks)
 
 
-def _open_neutral(figures: Figures, feeder: Feeder) -> str:
-    """The signature of a broken neutral: phase voltages far apart while hardly any neutral current returns."""
-    volts = [one.value for one in figures.voltage_v if one.value is not None and one.quality == "G"]
+def _open_neutral(figures: Figures, state: FeederState) -> str:
+    """The signature of a broken neutral: phase voltages far apart while hardly any neutral current returns.
+
+    A break on the line shows at the houses behind it, one before the meter at the meter too.
+    """
     neutral = figures.neutral_a
-    if len(volts) < 3 or neutral.value is None or neutral.quality != "G":
+    if neutral.value is None or neutral.quality != "G" or neutral.value >= _NO_RETURN_A:
         return ""
-    spread = (max(volts) - min(volts)) / feeder.transformer.nominal_voltage
-    if spread > 0.10 and neutral.value < 1.0:
-        return f"suspected open neutral: phases {spread:.0%} apart at {neutral.value:.1f} A in the neutral"
-    return ""
+    metered = [one.value for one in figures.voltage_v if one.value is not None and one.quality == "G"]
+    nominal = state.feeder.transformer.nominal_voltage
+    apart = max(_spread(metered), _spread(_house_means(state))) / nominal
+    if apart <= _APART:
+        return ""
+    return f"suspected open neutral: phases {apart:.0%} apart at {neutral.value:.1f} A in the neutral"
+
+
+def _house_means(state: FeederState) -> list[float]:
+    """Mean volts of each phase over its houses with good data."""
+    volts: list[list[float]] = [[] for _ in PHASES]
+    for house in state.feeder.house_ids:
+        held, phase = state.usable(house), state.phase(house)
+        if held is not None and phase >= 0 and held.reading.voltage >= LIVE_V:
+            volts[phase].append(held.reading.voltage)
+    return [sum(each) / len(each) for each in volts if each]
+
+
+def _spread(volts: list[float]) -> float:
+    return max(volts) - min(volts) if volts else 0.0
 
 
 def _switch_words(view: SwitchView) -> str:

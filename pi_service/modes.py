@@ -56,11 +56,10 @@ class Modes:
         now = self._clock.now()
         if danger:
             self._clear_since = None
-            if self._hold:
-                return False
-            self._audit.record_mode(now, "HOLD", AUTOMATIC, danger)
-            self._hold = danger
-            return True
+            news, self._hold = not self._hold, danger       # holds even where it cannot be logged
+            if news:
+                self._audit.record_mode(now, "HOLD", AUTOMATIC, danger)
+            return news
         if not self._hold:
             return False
         self._clear_since = now if self._clear_since is None else min(self._clear_since, now)

@@ -6,6 +6,7 @@ answer is in the audit log. Not here: the interlocks of a move (`balancer.constr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -48,14 +49,28 @@ from pi_service.outbox import Publish
 from pi_service.seal import OperatorKeys, Role, verify_request
 from pi_service.store.audit import AuditLog
 from pi_service.store.audit_reader import TagRecord
+from pi_service.store.database import StoreError
 from pi_service.store.telemetry import TelemetryStore
 from pi_service.switching import Switching
 
 LONGEST_LIFE_S = 60.0
 SKEW_S = 30.0
-_LEVEL: dict[Role, int] = {"viewer": 0, "field": 1, "operator": 1, "engineer": 2, "admin": 3}
-_READS = (Why, History, Compare)
 _MAX_PAGE = 500
+_PHASES: tuple[Phase, Phase, Phase] = ("R", "Y", "B")
+_READS = (Why, History, Compare)
+_CAREFUL = (Preview, AckAlarm, PlaceTag, ClearTag)
+_ACTING = (SetMode, Operate, Accept, Undo)
+MAY: dict[Role, tuple[type, ...]] = {
+    "viewer": _READS,
+    "field": (*_READS, *_CAREFUL),
+    "operator": (*_READS, *_CAREFUL, *_ACTING),
+    "engineer": (*_READS, *_CAREFUL, *_ACTING),
+    "admin": (*_READS, *_CAREFUL, *_ACTING),
+}
+"""Which actions each role may ask for. Beyond that: tagging the feeder takes an engineer or an admin, releasing a
+quarantined house one of them or the field crew, clearing somebody else's tag an admin."""
+_ENGINEERS: tuple[Role, ...] = ("engineer", "admin")
+_VOUCHERS: tuple[Role, ...] = ("field", "engineer", "admin")
 
 
 class Declined(SmartPhaseError):
@@ -77,13 +92,15 @@ class Requests:
         self, feeder: Feeder, operators: Mapping[str, OperatorKeys], audit: AuditLog, telemetry: TelemetryStore,
         controller: Controller, switching: Switching, modes: Modes, alarms: Alarms, clock: Clock,
         settings: ControlSettings, compare: Callable[[float, float], msgspec.Struct],
-        tell_tag: Callable[[str], None],
+        tell_tag: Callable[[str], None], tell_mode: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._feeder, self._operators, self._audit, self._telemetry = feeder, operators, audit, telemetry
         self._controller, self._switching, self._modes, self._alarms = controller, switching, modes, alarms
         self._clock, self._settings, self._compare, self._tell_tag = clock, settings, compare, tell_tag
+        self._tell_mode = tell_mode
         self._previews: dict[str, _Previewed] = {}
         self._next_preview = 1
+        self._answered: dict[str, float] = {}
 
     def answer(self, signed: SignedRequest) -> Publish:
         """Do what is asked or say why not. Raises MessageRefused where nobody known is asking: no answer then."""
@@ -91,16 +108,34 @@ class Requests:
         request = decode(payload, Request)
         if not operator == request.operator == signed.operator:
             raise MessageRefused("wrong-operator", f"{operator} signed as {request.operator} for {signed.operator}")
+        replayed = self._is_replay(request)
         try:
+            if replayed:
+                raise Declined("it was answered before; a request is obeyed once")
             self._admit(request)
             reply = self._do(request)
-        except (Declined, UnknownAlarm) as declined:
+        except (Declined, UnknownAlarm, StoreError) as declined:
             reply = Reply(request.id, False, str(declined))
-        if not isinstance(request.action, (Preview, *_READS)):
-            self._audit.record_request(self._clock.now(), request.id, operator, request.action, reply.ok, reply.reason)
+        # Reading is not logged where it was allowed: a screen asks for pages all day. Nor is a replay: whoever can
+        # repeat a message could fill the log with it.
+        if not replayed and not (reply.ok and isinstance(request.action, _READS)):
+            with contextlib.suppress(StoreError):       # what it did is logged by itself, or was not done
+                self._audit.record_request(self._clock.now(), request.id, operator, request.action, reply.ok,
+                                           reply.reason)
         return Publish(operator_topic(self._feeder.feeder_id, "reply", operator), encode(reply), qos=1)
 
     # ------------------------------------------------------------ may they
+
+    def _is_replay(self, request: Request) -> bool:
+        """Whether this id was answered before; from now on it was. Ids of the last minutes are kept in memory,
+        those in the log for ever: what lies between has expired."""
+        now = self._clock.wall()
+        for old in [key for key, until in self._answered.items() if until < now]:
+            del self._answered[old]
+        if request.id in self._answered or self._audit.request_seen(request.id):
+            return True
+        self._answered[request.id] = now + LONGEST_LIFE_S + SKEW_S
+        return False
 
     def _admit(self, request: Request) -> None:
         now = self._clock.wall()
@@ -110,13 +145,17 @@ class Requests:
             raise Declined("its times are not plausible; set this machine's clock")
         if now > request.expires:
             raise Declined("it has expired; ask again")
-        if self._audit.request_seen(request.id):
-            raise Declined("it was answered before; a request is obeyed once")
+        role = self._role(request)
+        if not isinstance(request.action, MAY[role]):
+            raise Declined(f"a {role} may not do this; ask {_who_may(request.action)}")
+        if isinstance(request.action, PlaceTag) and not request.action.house and role not in _ENGINEERS:
+            raise Declined(f"a {role} may not tag the feeder; ask an engineer")
+
+    def _role(self, request: Request) -> Role:
         role = self._operators[request.operator].role(self._feeder.feeder_id)
         if role is None:
             raise Declined(f"{request.operator} has no role on {self._feeder.feeder_id}; ask an admin")
-        if _LEVEL[role] < _needed(request.action):
-            raise Declined(f"a {role} may not do this; ask an operator, engineer or admin")
+        return role
 
     # ------------------------------------------------------------ what is asked
 
@@ -124,8 +163,7 @@ class Requests:
         who, action = request.operator, request.action
         match action:
             case SetMode():
-                self._modes.choose(action.mode, who, action.reason)
-                return Reply(request.id, True, f"{self._feeder.feeder_id} is in {self._modes.mode}")
+                return self._set_mode(request, action)
             case Preview():
                 return self._preview(request, action)
             case Operate():
@@ -148,6 +186,14 @@ class Requests:
             case Compare():
                 return self._compare_reply(request, action)
 
+    def _set_mode(self, request: Request, action: SetMode) -> Reply:
+        self._modes.choose(action.mode, request.operator, action.reason)
+        words = f"{self._feeder.feeder_id} is in {self._modes.mode}"
+        if self._modes.mode != action.mode:
+            words += f" ({self._modes.reason}); {action.mode} comes when that is over"
+        self._tell_mode(f"{words}, set by {request.operator}")
+        return Reply(request.id, True, words)
+
     def _preview(self, request: Request, action: Preview) -> Reply:
         self._known(action.house)
         move, effect, interlocks = self._controller.examine(action.house, action.target)
@@ -159,9 +205,8 @@ class Requests:
         self._previews = {key: one for key, one in self._previews.items() if one.until > now}
         self._previews[preview_id] = _Previewed(
             request.operator, action.house, action.target, now + self._settings.preview_s)
-        phases: tuple[Phase, Phase, Phase] = ("R", "Y", "B")
         return _with(request, PreviewResult(
-            preview_id, action.house, phases[move.from_phase], action.target,
+            preview_id, action.house, _PHASES[move.from_phase], action.target,
             effect_view(effect) if effect else None, interlock_views(interlocks), self._settings.preview_s))
 
     def _operate(self, request: Request, action: Operate) -> Reply:
@@ -176,9 +221,8 @@ class Requests:
         move = self._controller.proposed(action.proposal_id)
         if move is None:
             raise Declined("the proposal has changed; look at the new one")
-        phases: tuple[Phase, Phase, Phase] = ("R", "Y", "B")
         house = self._feeder.houses[move.house].house_id
-        return self._move(request, house, phases[move.to_phase], f"accepted {action.proposal_id}")
+        return self._move(request, house, _PHASES[move.to_phase], f"accepted {action.proposal_id}")
 
     def _undo(self, request: Request, action: Undo) -> Reply:
         old = self._audit.switch(action.switch_id)
@@ -193,7 +237,7 @@ class Requests:
         return self._move(request, old.house, old.from_phase, action.reason or f"undo of {old.id}", undo_of=old.id)
 
     def _move(self, request: Request, house: str, target: Phase, reason: str, undo_of: str = "") -> Reply:
-        move, effect, interlocks = self._controller.examine(house, target)
+        move, effect, interlocks = self._controller.examine(house, target, undo=bool(undo_of))
         failed = next((lock for lock in interlocks if not lock.ok), None)
         if failed is not None:
             raise Declined(f"{failed.name}: {failed.detail}")
@@ -217,15 +261,28 @@ class Requests:
         return Reply(request.id, True, words)
 
     def _clear_tag(self, request: Request, action: ClearTag) -> Reply:
+        role = self._role(request)
+        quarantined = self._switching.quarantined.items()
+        house = next((house for house, switch_id in quarantined if switch_id == action.tag_id), None)
+        if house is not None:
+            return self._release(request, house, role)
         tag = next((one for one in self._audit.tags() if one.id == action.tag_id), None)
         if tag is None:
             raise Declined(f"no tag {action.tag_id} stands")
-        role = self._operators[request.operator].role(self._feeder.feeder_id)
         if tag.by != request.operator and role != "admin":
             raise Declined(f"{tag.id} is {tag.by}'s; only they or an admin clear it")
         now = self._clock.now()
         self._audit.record_tag(now, msgspec.structs.replace(tag, cleared_by=request.operator, cleared_at=now))
         words = f"{tag.id} on {tag.house or 'the feeder'} cleared by {request.operator}"
+        self._tell_tag(words)
+        return Reply(request.id, True, words)
+
+    def _release(self, request: Request, house: str, role: Role) -> Reply:
+        """A quarantine is shown as a tag under its switch's id, and cleared like one by who can vouch for it."""
+        if role not in _VOUCHERS:
+            raise Declined(f"{house} is quarantined; the field crew, an engineer or an admin releases it")
+        self._switching.release(house, request.operator, self._clock.now())
+        words = f"{house} released from quarantine by {request.operator}"
         self._tell_tag(words)
         return Reply(request.id, True, words)
 
@@ -255,13 +312,10 @@ class Requests:
             raise Declined(f"{self._feeder.feeder_id} has no house {house}")
 
 
-def _needed(action: Action) -> int:
-    """The level of authority that an action takes."""
-    if isinstance(action, _READS):
-        return _LEVEL["viewer"]
-    if isinstance(action, PlaceTag) and not action.house:
-        return _LEVEL["engineer"]
-    return _LEVEL["operator"]
+def _who_may(action: Action) -> str:
+    """The roles that an action takes, in words."""
+    return "an operator, engineer or admin" if isinstance(action, _ACTING) else \
+        "an operator, engineer, admin or the field crew"
 
 
 def _with(request: Request, body: msgspec.Struct) -> Reply:

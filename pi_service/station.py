@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from balancer.constraints import HardLimits
 from balancer.planner import Planner, PlannerSettings
 from pi_service.alarms import Alarms, Condition, load_definitions
 from pi_service.clock import Clock, local_day_start
+from pi_service.command_watch import CommandWatch, clearing
 from pi_service.conditions import RateConditions, feeder_conditions, store_conditions
 from pi_service.config import StationConfig
 from pi_service.contract import (
@@ -38,7 +41,7 @@ from pi_service.contract import (
 from pi_service.controller import Controller
 from pi_service.feeder_state import FeederState, StateSettings
 from pi_service.figures import Figures, figures
-from pi_service.ingest import AckReport, HouseSample, Ingest, IngestSettings, MeterSample, SignedRequest
+from pi_service.ingest import AckReport, Arrival, HouseSample, Ingest, IngestSettings, MeterSample, SignedRequest
 from pi_service.modes import Modes
 from pi_service.outbox import Publish
 from pi_service.paths import data_dir
@@ -47,10 +50,12 @@ from pi_service.requests import Requests
 from pi_service.seal import Sealer
 from pi_service.site import Site
 from pi_service.store.audit import AuditLog
+from pi_service.store.database import StoreError
 from pi_service.store.telemetry import TelemetrySettings, TelemetryStore
 from pi_service.switching import Switching
 
 _FORECAST_EVERY_S = 3600.0
+_LOG_RETRY_S = 5.0
 
 
 class Station:
@@ -72,7 +77,7 @@ class Station:
         self.planner = Planner(feeder, PlannerSettings(
             limits=HardLimits(max_switches_per_day=control.max_switches_per_day),
             pv_reconnect_s=control.pv_reconnect_s))
-        self.switching = Switching(feeder, self.audit, self.state, sealer, clock, control, self.outgoing.append,
+        self.switching = Switching(feeder, self.audit, self.state, sealer, clock, control, self._send_command,
                                    self._switch_changed)
         self.modes = Modes(self.audit, clock, control.mode, control.hold_release_s)
         self.controller = Controller(feeder, self.planner, self.state, self.audit, self.switching, self.modes, clock,
@@ -81,16 +86,21 @@ class Station:
                              self.audit.standing_alarms(), int(self.audit.next_id("A")[1:]))
         self._requests = Requests(feeder, site.operators, self.audit, self.telemetry, self.controller,
                                   self.switching, self.modes, self.alarms, clock, control, self._compare,
-                                  lambda words: self._tell(Event(clock.now(), "tag", words)))
+                                  lambda words: self._tell(Event(clock.now(), "tag", words)),
+                                  lambda words: self._tell(Event(clock.now(), "mode", words)))
         self._publisher = Publisher(feeder, clock, config.broker_name, config.speed)
         self._houses = {house.house_id: house for house in feeder.houses}
         self._rates = RateConditions()
         self._failed: dict[str, tuple[float, str]] = {}
+        self._commands = CommandWatch()
         self._broker_up = False
+        self._log_fault = ""
+        self._log_tried = clock.monotonic()
         self._forecast_at = now
         self.progress = {"ingest": clock.monotonic(), "writer": clock.monotonic(), "controller": clock.monotonic()}
         self._recall()
-        self.audit.record_system(now, "started", pending=[view.id for view in self.audit.pending()])
+        pending = [view.id for view in self.audit.pending()]
+        self._attempt(lambda: self._note("started", pending=pending))
 
     # ------------------------------------------------------------ the link
 
@@ -108,6 +118,11 @@ class Station:
         )
 
     @property
+    def watched(self) -> tuple[tuple[str, int], ...]:
+        """What a daemon listens to besides: the nodes' commands, for such as are not its own."""
+        return ((house_topic(self.feeder_id, "+", "command"), 1),)
+
+    @property
     def birth(self) -> Publish:
         return self._status(True)
 
@@ -119,17 +134,17 @@ class Station:
         """The broker is there: whatever was under way when the daemon stopped is asked about now."""
         if not self._broker_up:
             self._broker_up = True
-            if self.switching.in_flight:
-                self.switching.link_up()
-            else:
-                self.switching.reconcile()
+            self._attempt(self.switching.link_up if self.switching.in_flight else self.switching.reconcile)
 
     def link_down(self) -> None:
         self._broker_up = False
 
     def handle(self, topic: str, payload: bytes, retained: bool) -> None:
         """Queue what arrived; cheap, never raises."""
-        self.ingest.put(topic, payload, retained)
+        if topic.endswith("/command"):
+            self._see_command(topic, payload, retained)
+        else:
+            self.ingest.put(topic, payload, retained)
 
     # ------------------------------------------------------------ the work
 
@@ -138,28 +153,22 @@ class Station:
         before = self.ingest.taken
         for arrival in self.ingest.take(limit):
             try:
-                if isinstance(arrival, SignedRequest):
-                    self.outgoing.append(self._requests.answer(arrival))
-                    continue
-                self.state.take(arrival)
-                self._keep(arrival)
+                self._take(arrival)
             except MessageRefused as refusal:
                 self.ingest.refuse(getattr(arrival, "house", "") or getattr(arrival, "operator", "meter"), refusal)
-                continue
-            if isinstance(arrival, AckReport):
-                self.switching.acknowledged(arrival.ack)
         self.progress["ingest"] = self._clock.monotonic()
         return self.ingest.taken - before
 
     def tick(self) -> None:
         """Time has passed: judge, alarm, decide. Call about five times a second."""
         now, shown = self._clock.now(), figures(self.state)
+        self._try_log()
         if self._broker_up:
-            self.switching.tick()
-        self._guard(shown)
+            self._attempt(self.switching.tick)
+        self._attempt(lambda: self._guard(shown))
         self._watch(shown)
         if self._broker_up:
-            self.controller.cycle(shown)
+            self._attempt(lambda: self.controller.cycle(shown))
         self.progress["controller"] = self._clock.monotonic()
         self.telemetry.tick(now)
         if not self.telemetry.fault:
@@ -186,13 +195,36 @@ class Station:
         """Write what is not written yet."""
         now = self._clock.now()
         self._remember(now)
-        self.audit.record_system(now, "stopped")
+        self._attempt(lambda: self._note("stopped"))
         self.telemetry.close(now)
         self.audit.close()
 
-    # ------------------------------------------------------------ parts of a tick
+    # ------------------------------------------------------------ the log that may refuse
 
-    def _keep(self, arrival: object) -> None:
+    def _attempt(self, work: Callable[[], object]) -> None:
+        """Do a part of the work. A log that cannot be written stops this part only, and holds the feeder."""
+        try:
+            work()
+        except StoreError as error:
+            self._log_fault = str(error)
+
+    def _try_log(self) -> None:
+        """Whether the log can be written again; asked every few seconds while it cannot."""
+        now = self._clock.monotonic()
+        if self._log_fault and now - self._log_tried >= _LOG_RETRY_S:
+            self._log_tried, fault, self._log_fault = now, self._log_fault, ""
+            self._attempt(lambda: self._note("audit log can be written again", fault=fault))
+
+    def _note(self, what: str, **detail: object) -> None:
+        self.audit.record_system(self._clock.now(), what, **detail)
+
+    # ------------------------------------------------------------ what arrives
+
+    def _take(self, arrival: Arrival) -> None:
+        if isinstance(arrival, SignedRequest):
+            self.outgoing.append(self._requests.answer(arrival))
+            return
+        self.state.take(arrival)
         if isinstance(arrival, HouseSample):
             held = self.state.latest(arrival.house)
             if held is not None:
@@ -201,21 +233,41 @@ class Station:
             meter = self.state.latest_meter()
             if meter is not None:
                 self.telemetry.add_meter(meter)
+        elif isinstance(arrival, AckReport):
+            self._attempt(lambda: self.switching.acknowledged(arrival.ack))
+
+    def _see_command(self, topic: str, payload: bytes, retained: bool) -> None:
+        try:
+            self._commands.check(topic, payload, retained)
+        except MessageRefused as refusal:
+            self.ingest.refuse(topic, refusal)
+            if refusal.reason == "planted-command":
+                self.outgoing.append(clearing(topic))
+
+    def _send_command(self, message: Publish) -> None:
+        self._commands.sent(message)
+        self.outgoing.append(message)
+
+    # ------------------------------------------------------------ parts of a tick
 
     def _guard(self, shown: Figures) -> None:
         tag = next((f"{tag.kind} by {tag.by}: {tag.reason}" for tag in self.audit.tags()
                     if not tag.house and tag.kind != "caution"), "")
         danger = self.controller.danger(shown, self._broker_up, tag, self._config.telemetry.meter)
+        if self._log_fault:
+            danger = f"nothing may move unlogged: {self._log_fault}"
         if self.modes.guard(danger):
             self._tell(Event(self._clock.now(), "mode", f"{self.modes.mode}: {self.modes.reason}"))
 
     def _watch(self, shown: Figures) -> None:
-        """Alarms: logged, then told."""
+        """Alarms: logged, then told; told also where they cannot be logged."""
         conditions = feeder_conditions(self.state, shown, self._config.telemetry.meter)
         conditions += store_conditions(self.telemetry, self.audit)
+        if self._log_fault:
+            conditions.append(Condition("database", detail=self._log_fault))
         conditions += self._rates.conditions(self.ingest.counters, self._clock.monotonic())
         conditions += [Condition("quarantined", house=house, detail=f"since {switch_id}")
-                       for house, switch_id in sorted(self.switching.quarantined.items())]
+                       for house, switch_id in self.switching.quarantined.items()]
         day = local_day_start(self._clock.now())
         conditions += [Condition("command_failed", house=house, detail=words)
                        for house, (at, words) in sorted(self._failed.items()) if at >= day]
@@ -223,7 +275,7 @@ class Station:
             conditions.append(Condition("open_neutral", detail=self.modes.reason))
         self.alarms.update(conditions)
         for alarm in self.alarms.transitions():
-            self.audit.record_alarm(self._clock.now(), alarm)
+            self._attempt(partial(self.audit.record_alarm, self._clock.now(), alarm))
             self._tell(Event(self._clock.now(), "alarm", _alarm_words(alarm), alarm=alarm))
 
     def _switch_changed(self, view: SwitchView) -> None:
@@ -238,7 +290,9 @@ class Station:
         self.outgoing.append(Publish(feeder_topic(self.feeder_id, "event"), encode(event), qos=1))
 
     def _control(self, now: float) -> Control:
-        tags: dict[str, tuple[TagKind, str]] = {tag.house: (tag.kind, tag.id) for tag in self.audit.tags()}
+        tags: dict[str, tuple[TagKind, str]] = {
+            house: ("control-inhibit", switch_id) for house, switch_id in self.switching.quarantined.items()}
+        tags |= {tag.house: (tag.kind, tag.id) for tag in self.audit.tags()}
         in_flight = self.switching.in_flight
         return Control(
             mode=self.modes.mode, mode_by=self.modes.by, mode_reason=self.modes.reason,
@@ -265,7 +319,8 @@ class Station:
             with np.load(path) as kept:
                 self.planner.forecast.restore(dict(kept))
         except (OSError, ValueError, KeyError) as error:
-            self.audit.record_system(self._clock.now(), "forecast not read, learning anew", error=str(error))
+            fault = str(error)
+            self._attempt(lambda: self._note("forecast not read, learning anew", error=fault))
 
     def _remember(self, now: float) -> None:
         """Whole or not at all: written beside, then renamed."""
@@ -277,7 +332,8 @@ class Station:
             beside.write_bytes(buffer.getvalue())
             os.replace(beside, self._data / "forecast.npz")
         except OSError as error:
-            self.audit.record_system(now, "forecast not kept", error=str(error))
+            fault = str(error)
+            self._attempt(lambda: self._note("forecast not kept", error=fault))
 
 
 def _alarm_words(alarm: AlarmView) -> str:

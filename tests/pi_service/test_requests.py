@@ -267,14 +267,29 @@ def test_a_forged_ack_proves_nothing(rig, what):
     assert rig.switch(reply.switch_id).state == "SENT"
 
 
-def test_a_command_is_never_retained_and_a_planted_one_is_no_business_of_the_pi(rig):
+def test_a_command_is_never_retained(rig):
     rig.ask(Operate(previewed(rig).preview_id))
     commands = [m for m in rig.sent if m.is_command]
     assert commands
     assert not any(m.retain for m in commands)
-    rig.station.handle(house_topic(rig.feeder.feeder_id, HOUSE, "command"), b"x", True)
-    rig.station.process()
-    assert [r.reason for r in rig.station.ingest.refusals] == ["topic"]
+
+
+def test_a_retained_command_that_somebody_planted_is_counted_and_taken_off_the_broker(rig):
+    topic = house_topic(rig.feeder.feeder_id, HOUSE, "command")
+    rig.station.handle(topic, b"planted", True)
+    rig.work()
+    assert [(r.source, r.reason) for r in rig.station.ingest.refusals] == [(topic, "planted-command")]
+    assert [(m.payload, m.retain) for m in rig.sent if m.topic == topic] == [(b"", True)]
+    assert rig.phase_of(HOUSE) == "R"
+
+
+def test_a_command_that_is_not_ours_shows_a_second_pi_and_ours_do_not(rig):
+    rig.ask(Operate(previewed(rig).preview_id))
+    ours = next(m for m in rig.sent if m.is_command)
+    rig.station.handle(ours.topic, ours.payload, False)
+    assert not rig.station.ingest.refusals
+    rig.station.handle(ours.topic, b"another's", False)
+    assert [r.reason for r in rig.station.ingest.refusals] == ["foreign-command"]
 
 
 def test_a_replayed_or_expired_command_moves_no_contact(rig):
