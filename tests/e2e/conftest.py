@@ -68,16 +68,17 @@ class Screen:
     def text(self) -> str:
         return self._call("capture-pane", "-p", "-t", "it")
 
-    def sees(self, *words: str, within_s: float = 30.0) -> str:
-        """Wait until all the words stand on the screen; returns it. Fails with what stands there instead."""
+    def sees(self, *words: str, within_s: float = 30.0, without: str = "") -> str:
+        """Wait until all the words stand on the screen, and `without` does not; returns it. Fails with what stands
+        there instead."""
         until = time.monotonic() + within_s
         pause = threading.Event()
         while True:
             text = self.text()
-            if all(word in text for word in words):
+            if all(word in text for word in words) and not (without and without in text):
                 return text
             if time.monotonic() > until:
-                pytest.fail(f"not seen within {within_s:g} s: {words}\n{text}")
+                pytest.fail(f"not seen within {within_s:g} s: {words} without {without!r}\n{text}")
             pause.wait(0.1)
 
     def press(self, *keys: str) -> None:
