@@ -86,7 +86,7 @@ class RoomScreen(Screen[None]):
         self.navigator.write_report()
 
     async def do_back(self) -> None:
-        if len(self.app.screen_stack) > 2:
+        if self.is_current and len(self.app.screen_stack) > 2:
             self.app.pop_screen()
 
     async def do_redraw(self) -> None:

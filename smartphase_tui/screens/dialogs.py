@@ -100,6 +100,11 @@ class Dialog(ModalScreen[str]):
     def redraw(self) -> None:
         self.query_one(_Face).redraw()
 
+    def leave(self, answer: str) -> None:
+        """Close with an answer, once: a second key that was pressed meanwhile must not close what lies behind."""
+        if self.is_current:
+            self.dismiss(answer)
+
     # ------------------------------------------------------------ given by the kind of dialog
 
     def said(self, width: int) -> list[Said]:
@@ -110,7 +115,7 @@ class Dialog(ModalScreen[str]):
 
     async def confirmed(self, choice: str) -> None:
         """A choice other than Cancel was confirmed."""
-        self.dismiss(choice)
+        self.leave(choice)
 
     # ------------------------------------------------------------ keys
 
@@ -119,10 +124,10 @@ class Dialog(ModalScreen[str]):
         if self.strict and event.key not in self._own_keys:
             event.stop()
             self.room.say(f"left: {event.key} is no key of that dialog; nothing was sent")
-            self.dismiss("")
+            self.leave("")
 
     def action_cancel(self) -> None:
-        self.dismiss("")
+        self.leave("")
 
     def action_choose(self, step: int) -> None:
         self.chosen = (self.chosen + step) % len(self.choices())
@@ -131,7 +136,7 @@ class Dialog(ModalScreen[str]):
     async def action_confirm(self) -> None:
         choices = self.choices()
         if self.chosen == 0 or self.chosen >= len(choices):
-            self.dismiss("")
+            self.leave("")
         else:
             await self.confirmed(choices[self.chosen])
 
@@ -182,7 +187,7 @@ class Reason(Dialog):
     async def confirmed(self, choice: str) -> None:
         reason = self.query_one(Input).value.strip()
         if reason:
-            self.dismiss(f"{choice}|{reason}")
+            self.leave(f"{choice}|{reason}")
 
 
 class Ask(Dialog):
@@ -207,7 +212,7 @@ class Ask(Dialog):
         return [Said(line, "dim") for line in wrap(self._hint, width)]
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(f"={event.value.strip()}")
+        self.leave(f"={event.value.strip()}")
 
 
 class MoveDialog(Dialog):
@@ -255,7 +260,7 @@ class MoveDialog(Dialog):
         self._preview, self._words = None, "sent to the Pi ..."
         self.redraw()
         await self._ask(Operate(preview.preview_id))
-        self.dismiss(choice)
+        self.leave(choice)
 
     def said(self, width: int) -> list[Said]:
         house = self.room.store.houses.get(self._house)
