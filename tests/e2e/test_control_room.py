@@ -39,7 +39,7 @@ def command_lines() -> list[bytes]:
 
 
 def test_an_operator_moves_a_house_undoes_it_answers_an_alarm_and_exports_the_pdf(screen, tmp_path: Path) -> None:
-    room = screen(demo(tmp_path / "state", "--fault node-dead:H010@06:31"))
+    room = screen(demo(tmp_path / "state", "--fault node-dead:H010@06:45"))
     room.sees("LIVE", "AUTO  by", "H001   P01  R", within_s=20)
 
     room.press("m")
