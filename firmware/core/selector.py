@@ -29,6 +29,8 @@ FAULT = "FAULT"
 
 _RESTING = (CLOSED, SAFE_OPEN, FAULT)
 
+LEAST_DEAD_MS = 50     # whatever a configuration says: below this an arc of the old phase may still burn
+
 DEFAULTS = {
     "open_timeout_ms": 250,       # mirrors must prove all contacts open by then
     "residual_v": 25,             # below this the load side counts as dead
@@ -53,6 +55,7 @@ class Selector:
         self._store = store
         self._set = dict(DEFAULTS)
         self._set.update({k: config[k] for k in DEFAULTS if k in config})
+        self._set["dead_ms"] = max(self._set["dead_ms"], LEAST_DEAD_MS)
         self.failure = ""
         self.dead_ms = None
         self.phase = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firmware.core.selector import DEFAULTS
+from firmware.core.selector import DEFAULTS, Selector
+from firmware.hal.sim import MemoryStore, SimHal
 
 R, Y, B = range(3)
 RESIDUAL_MS = DEFAULTS["residual_timeout_ms"]
@@ -454,3 +455,16 @@ def test_8_a_reset_in_any_instant_of_a_move_ends_on_a_verified_phase_and_is_answ
         assert ack["phase"] == "RYB"[bench.node.phase]
         assert (ack["result"], ack["reason"]) == (("done", "") if ack["phase"] == "Y" else ("failed", "rebooted"))
     assert cut_ms > 150
+
+
+def test_no_configuration_makes_the_gap_between_two_phases_shorter_than_50_ms():
+    hal, store = SimHal(lambda: 1000.0), MemoryStore()
+    store.put("verified", 0)
+    hal.close_at_start(0)
+    selector = Selector(hal, store, {"dead_ms": 0})
+    selector.move(1, 1000.0)
+    while not selector.resting:
+        hal.advance(5)
+        selector.step()
+    assert selector.phase == 1
+    assert selector.dead_ms >= 50
