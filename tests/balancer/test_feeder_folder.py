@@ -55,7 +55,24 @@ BROKEN = {
     "a missing load": ("load_kw.csv", ",H002", "", ["load_kw.csv", "H002", "missing"]),
     "a negative load": ("load_kw.csv", "\n0,0.", "\n0,-0.", ["load_kw.csv", "row 2", "kW"]),
     "a skipped minute": ("load_kw.csv", "\n1,", "\n7,", ["load_kw.csv", "row 3", "minute"]),
-    "a text in the loads": ("load_kw.csv", "\n5,0", "\n5,x0", ["load_kw.csv"]),
+    "a text in the loads": ("load_kw.csv", "\n5,0", "\n5,x0", ["load_kw.csv", "row 7", "H001", "'x0."]),
+    "a NaN in the loads": ("load_kw.csv", "\n5,0.233,", "\n5,nan,", ["load_kw.csv", "row 7", "H001 nan"]),
+    "an infinite load": ("load_kw.csv", "\n5,", "\n5,inf", ["load_kw.csv", "row 7", "H001"]),
+    "loads in watts": ("load_kw.csv", "\n5,0.", "\n5,9", ["load_kw.csv", "row 7", "H001", "kW"]),
+    "a row too long": ("load_kw.csv", "\n5,", "\n5,0,", ["load_kw.csv", "row 7", "10 fields expected, 11 found"]),
+    "half a minute": ("load_kw.csv", "\n5,", "\n4.5,", ["load_kw.csv", "row 7", "minute 4.5"]),
+    "a column twice": ("load_kw.csv", "H002", "H001", ["load_kw.csv", "row 1", "H001", "twice"]),
+    "solar of a house without": ("pv_kw.csv", ",H004", ",H004,H002", ["pv_kw.csv", "row 1", "H002", "no PV"]),
+    "a feeder that names no topic": ("feeder.toml", "KL-TST-0001", "KL/TST+1", ["feeder.toml", "id", "letters"]),
+    "a rating in quotes": ("feeder.toml", "kva = 100", 'kva = "100"', ["feeder.toml", "kva", "number"]),
+    "line-to-line volts": ("feeder.toml", "nominal_voltage = 240.0", "nominal_voltage = 415", ["phase to neutral"]),
+    "more resistance than impedance": ("feeder.toml", "resistance_percent = 1.76", "resistance_percent = 7", ["above"]),
+    "a latitude past the pole": ("feeder.toml", "latitude = 10.5", "latitude = 105", ["feeder.toml", "latitude"]),
+    "a name too long": ("houses.csv", "H002", "H" * 41, ["houses.csv", "row 3", "40"]),
+    "a letter outside ASCII": ("houses.csv", "H002", "Hé2", ["houses.csv", "row 3", "letters"]),
+    "a negative bill": ("houses.csv", ",150,", ",-150,", ["houses.csv", "row 2", "monthly_kwh"]),
+    "a field without end": ("houses.csv", "H002", "H" * 200_000, ["houses.csv", "row 3", "not CSV"]),
+    "a line towards the transformer": ("lines.csv", "P01,P02", "P02,P01", ["lines.csv", "row 3", "outwards"]),
 }
 
 
@@ -75,6 +92,53 @@ def test_a_missing_file_is_named(small_feeder_dir, file):
     (small_feeder_dir / file).unlink()
     with pytest.raises(FeederFolderError, match=file):
         read_profiles(small_feeder_dir, read_feeder(small_feeder_dir))
+
+
+@pytest.mark.parametrize("file", ["feeder.toml", "houses.csv", "load_kw.csv"])
+def test_what_is_not_text_is_named(small_feeder_dir, file):
+    (small_feeder_dir / file).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FeederFolderError, match=f"{file}: not UTF-8"):
+        read_profiles(small_feeder_dir, read_feeder(small_feeder_dir))
+
+
+@pytest.mark.parametrize("file", ["feeder.toml", "houses.csv", "load_kw.csv"])
+def test_what_is_no_file_is_named(small_feeder_dir, file):
+    (small_feeder_dir / file).unlink()
+    (small_feeder_dir / file).mkdir()
+    with pytest.raises(FeederFolderError, match=f"{file}: cannot be read"):
+        read_profiles(small_feeder_dir, read_feeder(small_feeder_dir))
+
+
+@pytest.mark.parametrize("file", ["houses.csv", "lines.csv", "load_kw.csv"])
+def test_an_empty_file_is_named(small_feeder_dir, file):
+    (small_feeder_dir / file).write_text("\n\n")
+    with pytest.raises(FeederFolderError, match=f"{file}: empty"):
+        read_profiles(small_feeder_dir, read_feeder(small_feeder_dir))
+
+
+def test_load_and_solar_must_cover_the_same_minutes(small_feeder_dir):
+    solar = small_feeder_dir / "pv_kw.csv"
+    solar.write_text("\n".join(solar.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(FeederFolderError, match="1439 minutes, load_kw"):
+        read_profiles(small_feeder_dir, read_feeder(small_feeder_dir))
+
+
+def test_rows_are_counted_as_an_editor_does_past_blank_ones(small_feeder_dir):
+    _edit(small_feeder_dir / "houses.csv", "\nH002", "\n\nH002")
+    _edit(small_feeder_dir / "houses.csv", "H003,P02", "H003,P99")
+    with pytest.raises(FeederFolderError, match="row 5: unknown bus 'P99'"):
+        read_feeder(small_feeder_dir)
+
+
+def test_a_spreadsheet_s_byte_order_mark_line_ends_and_spaces_change_nothing(small_feeder_dir):
+    feeder = read_feeder(small_feeder_dir)
+    profiles = read_profiles(small_feeder_dir, feeder)
+    for file in small_feeder_dir.iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    _edit(small_feeder_dir / "houses.csv", "H002,P01", "H002, P01")
+    again = read_feeder(small_feeder_dir)
+    assert again == feeder
+    assert (read_profiles(small_feeder_dir, again).load_kw == profiles.load_kw).all()
 
 
 def test_a_folder_that_is_not_there_is_said_so(tmp_path):
