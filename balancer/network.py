@@ -98,14 +98,15 @@ class Network:
         if not (where.shape == p.shape == q.shape and where.ndim == 2 and len(where) == len(houses) and where.size):
             raise FlowError(f"power flow: phase {where.shape}, kW {p.shape} and kvar {q.shape} must all have a row for "
                             f"each of the {len(houses)} houses and as many columns")
-        power = np.where(where < 0, 0.0, (p + 1j * q) * 1000.0)
-        wrong = np.argwhere((where < -1) | (where > 2) | ~np.isfinite(power))
+        is_open = where < 0
+        p, q = np.where(is_open, 0.0, p), np.where(is_open, 0.0, q)
+        wrong = np.argwhere((where < -1) | (where > 2) | ~np.isfinite(p) | ~np.isfinite(q))
         if wrong.size:
             house, instant = (int(x) for x in wrong[0])
             raise FlowError(f"power flow: house {houses[house].house_id}, instant {instant}: phase "
                             f"{where[house, instant]}, {p[house, instant]} kW, {q[house, instant]} kvar; give phase "
                             "-1 to 2 and finite powers")
-        return where.astype(np.int64, copy=False), power
+        return where.astype(np.int64, copy=False), (p + 1j * q) * 1000.0
 
     def _solve(self, phase: IntArray, power: ComplexArray, first_instant: int) -> Flow:
         on_phase = phase[:, None, :] == np.arange(3)[None, :, None]                     # (n, 3, T)
