@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmath
 import math
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.phasor import ROT, A, house_current, phase_sums, sequence
+from balancer.phasor import ROT, house_current, phase_sums
 from balancer.unbalance import (
     current_unbalance_percent,
     lvur_percent,
@@ -43,22 +42,6 @@ def test_an_exporting_house_counts_against_its_own_phase():
     assert neutral_current_a(phase_sums(current, np.array([0, 0]))) == pytest.approx(5)
 
 
-def test_lagging_power_factor_turns_the_current_back():
-    current = complex(house_current(2.4, 2.4, 240.0))
-    assert math.degrees(cmath.phase(current)) == pytest.approx(-45)
-
-
-def test_an_open_house_draws_nothing():
-    assert np.abs(phase_sums(np.array([10 + 0j, 20 + 0j]), np.array([-1, 1]))) == pytest.approx([0, 20, 0])
-
-
-def test_sequence_components_rebuild_the_phases():
-    three = np.array([230, 225 * np.exp(-2.1j), 241 * np.exp(2.0j)])
-    zero, positive, negative = sequence(three)
-    assert zero + positive + negative == pytest.approx(three[0])
-    assert zero + A**2 * positive + A * negative == pytest.approx(three[1])
-
-
 def test_vuf_of_one_phase_ten_percent_low_is_the_hand_worked_figure():
     # 0.9, 1, 1: |V2| = 0.1/3, V1 = 2.9/3: 3.448 %
     assert vuf_percent(np.array([0.9, 1, 1]) * ROT) == pytest.approx(100 * 0.1 / 2.9)
@@ -88,3 +71,32 @@ def test_current_unbalance_of_nothing_is_nothing():
     assert current_unbalance_percent([0, 0, 0]) == 0
     mean = 106.5667
     assert current_unbalance_percent([142.3, 81.0, 96.4]) == pytest.approx(100 * (142.3 - mean) / mean, abs=0.01)
+
+
+def test_iec_form_of_a_flat_triangle_is_one_hundred_percent():
+    # 2, 1, 1: beta = (16 + 1 + 1) / (4 + 1 + 1)^2 = 1/2, the inner root is zero
+    assert vuf_from_line_voltages(2, 1, 1) == pytest.approx(100)
+
+
+def test_iec_form_of_a_hand_worked_triangle():
+    # 420, 415, 410 V: beta = 0.333462340101, root = 0.999612905..., worked with 30 digits
+    assert vuf_from_line_voltages(420, 415, 410) == pytest.approx(1.391348556, abs=1e-8)
+
+
+def test_three_lines_that_close_no_triangle_are_not_a_number():
+    assert math.isnan(vuf_from_line_voltages(415, 100, 100))
+
+
+def test_an_empty_neutral_may_hide_negative_sequence():
+    # 10, -5, -5 A: the sum is zero; 3 I2 = 10 - 5 (a^2 + a) = 15
+    three = np.array([10, -5 + 0j, -5 + 0j])
+    assert neutral_current_a(three) == pytest.approx(0, abs=1e-12)
+    assert negative_sequence_a(three) == pytest.approx(15)
+
+
+def test_every_formula_takes_a_day_at_once():
+    volts = np.array([[230.0, 240.0], [240.0, 240.0], [250.0, 240.0]])
+    assert vuf_percent(volts * ROT[:, None])[1] == pytest.approx(0, abs=1e-12)
+    assert pvur_percent(*volts) == pytest.approx([100 * 10 / 240, 0])
+    assert current_unbalance_percent(volts) == pytest.approx([100 * 10 / 240, 0])
+    assert negative_sequence_a(volts * ROT[:, None]).shape == neutral_current_a(volts * ROT[:, None]).shape == (2,)
