@@ -40,7 +40,8 @@ class Service:
         self._arrived = asyncio.Event()
         self.link = MqttLink(
             config.broker, client_id=f"smartphased-{self.station.feeder_id}",
-            subscriptions=self.station.subscriptions, will=self.station.will, birth=self.station.birth,
+            subscriptions=(*self.station.subscriptions, *self.station.watched), will=self.station.will,
+            birth=self.station.birth,
             on_message=self._on_message, on_up=self._on_up, on_down=self._on_down)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,8 +67,10 @@ class Service:
     async def _work(self) -> None:
         """Take what arrived as it comes, and tell the station five times a second that time passes."""
         while True:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets an arrival, and nothing would stop.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._arrived.wait()
             self._arrived.clear()
             self.station.process()
             self.station.tick()
@@ -94,18 +97,23 @@ class Service:
         """Send what the station has to say. What cannot be sent now waits; a command does not: it is asked about."""
         outgoing = self.station.outgoing
         while outgoing and self.link.up.is_set():
-            await self._publish(outgoing[0])
-            outgoing.popleft()
+            message = outgoing.popleft()
+            if not await self._publish(message) and not message.is_command:
+                outgoing.appendleft(message)
+                break
         if not self.link.up.is_set():
             kept = [message for message in outgoing if not message.is_command][-1000:]
             outgoing.clear()
             outgoing.extend(kept)
 
-    async def _publish(self, message: Publish) -> None:
+    async def _publish(self, message: Publish) -> bool:
+        """Whether it was sent."""
         try:
             await self.link.publish(message)
         except LinkDown as error:
             log.warning("%s", error)
+            return False
+        return True
 
     # ------------------------------------------------------------ the link's callbacks
 

@@ -14,7 +14,7 @@ from balancer.network import Network
 from firmware.core.jwe import seal
 from firmware.core.node import Node
 from firmware.hal.sim import MemoryStore, SimHal
-from pi_service.clock import ManualClock
+from pi_service.clock import Clock, ManualClock
 from pi_service.config import ControlSettings, StationConfig, TelemetrySettings
 from pi_service.contract import (
     Action,
@@ -40,7 +40,7 @@ PEOPLE = {"anil": "operator", "devi": "engineer", "asha": "admin", "guest": "vie
 class House:
     """One node on its board, with its load."""
 
-    def __init__(self, keys: NodeKeys, phase: int, clock: ManualClock) -> None:
+    def __init__(self, keys: NodeKeys, phase: int, clock: Clock) -> None:
         self.hal = SimHal(clock.wall)
         self.store = MemoryStore()
         self.store.put("verified", phase)
@@ -69,12 +69,13 @@ class House:
 class Rig:
     """The feeder. `deliver` decides what becomes of each message; tests replace it to lose or change some."""
 
-    def __init__(self, folder: Path, feeder_dir: Path, control: ControlSettings | None = None) -> None:
+    def __init__(self, folder: Path, feeder_dir: Path, control: ControlSettings | None = None,
+                 clock: Clock | None = None) -> None:
         self.config = create_site(folder / "site", feeder_dir, PEOPLE)
         self.site: Site = load_site(self.config)
         self.site_dir = folder / "site"
         self.feeder = self.site.feeder
-        self.clock = ManualClock(1_776_220_200.0)       # 15 April 2026, 08:00 in India
+        self.clock = clock or ManualClock(1_776_220_200.0)       # 15 April 2026, 08:00 in India
         self.settings = StationConfig(control=control or ControlSettings(mode="MANUAL"),
                                       telemetry=TelemetrySettings(stale_after_s=15.0))
         self.data = folder / "data"
