@@ -62,7 +62,8 @@ class Screen:
     """A program in a terminal of 80x24, seen and driven as a person would."""
 
     def __init__(self, command: str, folder: Path) -> None:
-        self._tmux = ["tmux", "-L", f"smartphase-{folder.name}", "-f", "/dev/null"]
+        # A server of its own, by a socket in its own folder: another run of these tests must not type in here.
+        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
         self._call("new-session", "-d", "-s", "it", "-x", "80", "-y", "24", "-c", str(folder), command)
 
     def text(self) -> str:
