@@ -27,6 +27,7 @@ log = logging.getLogger("smartphased")
 
 TICK_S = 0.2
 SNAPSHOT_S = 1.0
+FAREWELL_S = 2.5
 STALLED_S = 10.0
 """Ingest, writer or controller that did not move for so long stop the watchdog's food."""
 
@@ -57,9 +58,7 @@ class Service:
         finally:
             notify("STOPPING=1")
             stopping.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
             self.station.close()
 
     # ------------------------------------------------------------ the loops
@@ -128,6 +127,18 @@ class Service:
     def _on_down(self) -> None:
         log.warning("the broker is gone; every house stays where it is")
         self.station.link_down()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended.
+
+    Once is not enough before Python 3.12: a `wait_for`, and a publication has one inside, swallows a cancellation
+    that meets its result. The time between leaves room for the farewell.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=FAREWELL_S)
 
 
 async def serve(config: Config) -> None:

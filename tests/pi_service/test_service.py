@@ -33,7 +33,7 @@ from pi_service.contract import (
     house_topic,
     operator_topic,
 )
-from pi_service.service import Service
+from pi_service.service import Service, _end
 from pi_service.site import create_site
 from pi_service.store.audit import AuditReader, verify
 from tests.pi_service.rig import PEOPLE, Rig
@@ -278,6 +278,27 @@ async def test_a_stop_that_meets_an_arrival_still_stops(street):
         done, _ = await asyncio.wait([work], timeout=2)
         assert done
     service.station.close()
+
+
+async def test_a_loop_that_swallows_one_cancellation_is_ended_by_the_next(monkeypatch):
+    monkeypatch.setattr("pi_service.service.FAREWELL_S", 0.01)
+    swallowed = 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await _end([task])
+    assert (task.cancelled(), swallowed) == (True, 2)
 
 
 async def test_a_retained_command_that_was_planted_leaves_the_broker(street):
