@@ -84,37 +84,49 @@ class _AllSwitches(Switches):
         line.add(" SWITCH LOG: time, who, house, move, how it ended, neutral current, reason", "title")
 
 
-class AlarmScreen(RoomScreen):
-    """Every alarm."""
+class _RecordScreen(RoomScreen):
+    """A list over the whole screen, its row under the cursor in words below; history comes when it is there."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(ALARMS), *_WALK]
     DEFAULT_CSS = """
-    AlarmScreen Header { height: 2; } AlarmScreen _AllAlarms { height: 1fr; }
-    AlarmScreen _Detail { height: 3; } AlarmScreen Rule, AlarmScreen Keys { height: 1; }
+    _RecordScreen Header { height: 2; } _RecordScreen ListPanel { height: 1fr; }
+    _RecordScreen _Detail { height: 3; } _RecordScreen Rule, _RecordScreen Keys { height: 1; }
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, records: _AllAlarms | _AllSwitches, name: str) -> None:
         super().__init__(room)
-        self._list = _AllAlarms(room)
-        self._list.active = True
+        self._records, self._keys = records, name
+        records.active = True
 
     def compose(self) -> ComposeResult:
         yield Header(self.room)
-        yield self._list
+        yield self._records
         yield Rule(self.room)
-        yield _Detail(self.room, self._list)
-        yield Keys(self.room, ALARMS)
+        yield _Detail(self.room, self._records)
+        yield Keys(self.room, self._keys)
 
     def on_mount(self) -> None:
         self.run_worker(self._fetch())
 
     async def _fetch(self) -> None:
-        self._list.old = await fetch(self, "alarms", AlarmView)
+        if isinstance(self._records, _AllAlarms):
+            self._records.old = await fetch(self, "alarms", AlarmView)
+        else:
+            self._records.old = await fetch(self, "switches", SwitchView)
         self.redraw()
 
     def action_walk(self, steps: int) -> None:
-        self._list.walk(steps)
+        self._records.walk(steps)
         self.redraw()
+
+
+class AlarmScreen(_RecordScreen):
+    """Every alarm."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(ALARMS), *_WALK]
+
+    def __init__(self, room: Room) -> None:
+        self._list = _AllAlarms(room)
+        super().__init__(room, self._list, ALARMS)
 
     async def do_acknowledge(self) -> None:
         alarm = self._list.selected
@@ -124,37 +136,14 @@ class AlarmScreen(RoomScreen):
             await self.ask(AckAlarm(alarm.id))
 
 
-class LogScreen(RoomScreen):
+class LogScreen(_RecordScreen):
     """Every switch."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOG), *_WALK]
-    DEFAULT_CSS = """
-    LogScreen Header { height: 2; } LogScreen _AllSwitches { height: 1fr; }
-    LogScreen _Detail { height: 3; } LogScreen Rule, LogScreen Keys { height: 1; }
-    """
 
     def __init__(self, room: Room) -> None:
-        super().__init__(room)
         self._list = _AllSwitches(room)
-        self._list.active = True
-
-    def compose(self) -> ComposeResult:
-        yield Header(self.room)
-        yield self._list
-        yield Rule(self.room)
-        yield _Detail(self.room, self._list)
-        yield Keys(self.room, LOG)
-
-    def on_mount(self) -> None:
-        self.run_worker(self._fetch())
-
-    async def _fetch(self) -> None:
-        self._list.old = await fetch(self, "switches", SwitchView)
-        self.redraw()
-
-    def action_walk(self, steps: int) -> None:
-        self._list.walk(steps)
-        self.redraw()
+        super().__init__(room, self._list, LOG)
 
     async def do_undo(self) -> None:
         view = self._list.selected
